@@ -1,0 +1,536 @@
+"""The instrument: a questionnaire, its languages, its version. Data, checked whole before it may run.
+
+    questionnaire.toml   what is asked, in what order, under which conditions, with which codes
+    en.toml, fr.toml, .. one text file a language, the same keys in each
+
+`load` reads a folder, `parse` the same texts from memory (a live interview goes on with the
+version it began with, which then comes from the live store). Both report all faults at once.
+Nothing downstream keys on wording: an item carries its question number, service, attribute and
+role as data. Three things stay apart: the *key* pressed (a position on a screen), the *option*
+(a stable id) and the *code* (what analysts see).
+"""
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from flows import gsm
+
+#: The fixed phrases every language must have, each with the values that it may insert.
+PROMPTS: dict[str, frozenset[str]] = {
+    name: frozenset(values.split())
+    for name, values in {
+        "more": "", "back": "", "skip": "",
+        "invalid_choice": "", "invalid_number": "min max",
+        "why": "", "dont_know": "", "refused": "", "not_applicable": "",
+        "stuck": "", "try_again": "", "skip_question": "", "stop": "",
+        "pause": "part parts", "go_on": "", "stop_for_now": "",
+        "welcome_back": "answered", "see_results": "", "withdraw": "",
+        "finished": "", "results_unpublished": "code",
+        "withdraw_confirm": "", "withdraw_yes": "", "withdraw_no": "", "withdrawn": "receipt",
+        "thanks": "code", "stopped": "code hours", "refusal": "code", "ineligible": "",
+        "session_over": "code", "unavailable": "code", "not_covered": "", "wave_closed": "",
+    }.items()
+}  # fmt: skip
+
+#: What an item's text may insert: all from the wave file.
+ITEM_VALUES = frozenset({"owner", "contact", "code"})
+
+#: Item nonresponse, by name; the codes are the instrument's (97, 98, 99 in the source).
+NONRESPONSE = ("not_applicable", "dont_know", "refused")
+
+ROLES = frozenset(
+    "consent adult sex age region residence block_gate disability gate unmet reason level"
+    " document online attribute overall wealth".split()
+)
+DISPOSITIONS_BY_ANSWER = frozenset({"refusal", "ineligible"})
+
+_ID = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)?\Z")
+_PLACEHOLDER = re.compile(r"\{(\w*)\}")
+
+#: One character an option in `Interview.answers`: its position on the scale.
+_POSITIONS = "123456789abcdefghijklmnopqrstuvwxyz"
+UNANSWERED = "."
+NUMBER_GIVEN = "#"
+NONRESPONSE_MARKS = {"not_applicable": "N", "dont_know": "D", "refused": "R"}
+MARK_NONRESPONSE = {mark: name for name, mark in NONRESPONSE_MARKS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with our data: where, and what to do about it."""
+
+    file: str
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.key}: {self.message}"
+
+
+class InstrumentError(Exception):
+    """The data of an instrument or wave is wrong. `faults` lists every one; mend them all, then start."""
+
+    def __init__(self, faults: Iterable[Fault]):
+        self.faults = tuple(faults)
+        super().__init__("\n".join(str(f) for f in self.faults))
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    id: str
+    code: int
+    mark: str  # its character in Interview.answers
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """An answer set. Options stand in the order shown: the key is the position, 1-based."""
+
+    id: str
+    options: tuple[Option, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A band of a numeric item for analysts, e.g. age 25-34. Bounds inclusive, `most` None = open."""
+
+    id: str
+    least: int
+    most: int | None
+
+
+#: One alternative of an item's `ask_if`: every (item index, marks that satisfy it) must hold.
+Condition = tuple[tuple[int, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One question. `index` is its place in the questionnaire and in `Interview.answers`."""
+
+    index: int
+    id: str
+    block: int
+    kind: str  # choice | number
+    role: str
+    label: str  # for analysts
+    scale: Scale | None = None
+    least: int = 0  # number items: smallest and largest accepted
+    most: int = 0
+    groups: tuple[Group, ...] = ()
+    number: str = ""  # official question number
+    service: str = ""
+    attribute: str = ""
+    nonresponse: tuple[str, ...] = ()
+    ask_if: tuple[Condition, ...] = ()  # any alternative; none = always
+    ends: Mapping[str, str] = field(default_factory=dict)  # option id -> disposition
+    skips_block: str = ""  # option id with which the respondent skips the block
+    routes: bool = False  # a later item's condition names this one
+    sensitive: bool = False
+
+    @property
+    def column(self) -> str:
+        """Its name as a column: health.access -> health_access."""
+        return self.id.replace(".", "_")
+
+    def applies(self, answers: str) -> bool:
+        """Whether the answers so far lead to this item."""
+        if not self.ask_if:
+            return True
+        return any(all(answers[i] in marks for i, marks in every) for every in self.ask_if)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Ordered items of one service or subject. Blocks that are `drawn` change places by respondent."""
+
+    index: int
+    id: str
+    items: tuple[int, ...]
+    drawn: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ItemText:
+    text: str
+    detail: str = ""  # shown on the pages after the question: definitions, examples
+    ussd: str = ""  # an author's own form for screens, in place of folding
+    sms: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    id: str
+    name: str
+    iso639_3: str
+    status: str  # draft | reviewed
+    prompts: Mapping[str, str]
+    items: Mapping[str, ItemText]
+    options: Mapping[str, Mapping[str, str]]  # scale id -> option id -> text
+    groups: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    id: str
+    version: str
+    title: str
+    source: str
+    consent_version: str
+    reference_months: int
+    default_language: str
+    codes: Mapping[str, int]  # nonresponse name -> code
+    scales: Mapping[str, Scale]
+    blocks: tuple[Block, ...]
+    items: tuple[Item, ...]
+    by_id: Mapping[str, Item]
+    languages: Mapping[str, Language]
+    sources: Mapping[str, str]  # file name -> text, as read
+    digest: str  # of the sources: the same version must always be the same data
+
+    @property
+    def reference(self) -> str:
+        """`id@version`, as kept with every interview."""
+        return f"{self.id}@{self.version}"
+
+
+def load(folder: Path) -> Instrument:
+    """The instrument in `folder`. Raises InstrumentError listing every fault with file and key."""
+    main = folder / "questionnaire.toml"
+    if not main.is_file():
+        raise InstrumentError([Fault(str(main), "-", "not found; an instrument needs this file")])
+    names = [p for p in sorted(folder.glob("*.toml"))]
+    return parse({p.name: p.read_text("utf-8") for p in names})
+
+
+def parse(sources: Mapping[str, str]) -> Instrument:
+    """The instrument from its files' texts, by file name. Raises InstrumentError."""
+    return _Reader(sources).read()
+
+
+class _Reader:
+    """Collects faults while it builds; nothing is returned while there is one."""
+
+    def __init__(self, sources: Mapping[str, str]):
+        self.sources = dict(sorted(sources.items()))
+        self.faults: list[Fault] = []
+        self.file = ""
+
+    def fault(self, key: str, message: str) -> None:
+        self.faults.append(Fault(self.file, key, message))
+
+    def stop_on_faults(self) -> None:
+        if self.faults:
+            raise InstrumentError(self.faults)
+
+    def get(self, table: Any, key: str, kind: type, where: str, default: Any = None) -> Any:
+        """`table[key]` if it is of `kind`; a fault and an empty value otherwise."""
+        value = table.get(key, default) if isinstance(table, dict) else default
+        if value is None:
+            self.fault(f"{where}.{key}", f"missing; give a {kind.__name__}")
+            return kind()
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            self.fault(f"{where}.{key}", f"must be a {kind.__name__}")
+            return kind()
+        return value
+
+    def unknown(self, table: Mapping[str, Any], allowed: Iterable[str], where: str) -> None:
+        for key in table.keys() - set(allowed):
+            self.fault(f"{where}.{key}", f"unknown; known here: {', '.join(sorted(allowed))}")
+
+    def toml(self, name: str) -> dict[str, Any]:
+        self.file = name
+        try:
+            return tomllib.loads(self.sources[name])
+        except tomllib.TOMLDecodeError as error:
+            self.fault("-", f"not TOML: {error}")
+            return {}
+
+    # ---- questionnaire.toml
+
+    def read(self) -> Instrument:
+        data = self.toml("questionnaire.toml")
+        self.stop_on_faults()
+        self.unknown(data, ("instrument", "nonresponse", "scales", "blocks"), "top level")
+        head = self.get(data, "instrument", dict, "top level")
+        names = ("id", "version", "title", "source", "consent_version", "reference_months",
+                 "default_language", "languages")  # fmt: skip
+        self.unknown(head, names, "instrument")
+        text = {
+            name: self.get(head, name, str, "instrument")
+            for name in names
+            if name not in ("reference_months", "languages")
+        }
+        months = self.get(head, "reference_months", int, "instrument")
+        codes = self.get(data, "nonresponse", dict, "top level")
+        if sorted(codes) != sorted(NONRESPONSE) or len(set(codes.values())) != 3:
+            self.fault("nonresponse", f"give three different codes: {', '.join(NONRESPONSE)}")
+        scales = {
+            name: scale
+            for name, rows in self.get(data, "scales", dict, "top level").items()
+            if (scale := self.scale(name, rows, set(codes.values()))) is not None
+        }
+        blocks, items = self.blocks(self.get(data, "blocks", list, "top level"), scales)
+        for scale in scales.keys() - {i.scale.id for i in items if i.scale}:
+            self.fault(f"scales.{scale}", "no item uses it; remove it")
+        self.stop_on_faults()
+        languages = self.languages(self.get(head, "languages", list, "instrument"), scales, items)
+        if text["default_language"] not in languages:
+            self.fault("instrument.default_language", "is not among instrument.languages")
+        self.stop_on_faults()
+        digest = sha256("\0".join(f"{k}\0{v}" for k, v in self.sources.items()).encode()).hexdigest()
+        return Instrument(
+            **text,
+            reference_months=months,
+            codes=codes,
+            scales=scales,
+            blocks=blocks,
+            items=items,
+            by_id={i.id: i for i in items},
+            languages=languages,
+            sources=self.sources,
+            digest=digest,
+        )
+
+    def scale(self, name: str, rows: Any, taken: set[int]) -> Scale | None:
+        where = f"scales.{name}"
+        if not isinstance(rows, list) or not 2 <= len(rows) <= len(_POSITIONS):
+            self.fault(where, f"give a list of 2 to {len(_POSITIONS)} options")
+            return None
+        options: list[Option] = []
+        for n, row in enumerate(rows):
+            at = f"{where}[{n + 1}]"
+            option = Option(self.get(row, "id", str, at), self.get(row, "code", int, at), _POSITIONS[n])
+            if isinstance(row, dict):
+                self.unknown(row, ("id", "code"), at)
+            if option.id in NONRESPONSE or not _ID.match(option.id):
+                self.fault(f"{at}.id", f"{option.id!r} must be lower case and not a nonresponse name")
+            if option.id in {o.id for o in options} or option.code in {o.code for o in options}:
+                self.fault(at, "its id or code stands twice on this scale")
+            if option.code in taken:
+                self.fault(f"{at}.code", f"{option.code} is a nonresponse code")
+            options.append(option)
+        return Scale(name, tuple(options))
+
+    def blocks(
+        self, rows: list[Any], scales: Mapping[str, Scale]
+    ) -> tuple[tuple[Block, ...], tuple[Item, ...]]:
+        blocks: list[Block] = []
+        items: list[Item] = []
+        drawn_ended = False
+        for n, row in enumerate(rows):
+            where = f"blocks[{n + 1}]"
+            name = self.get(row, "id", str, where)
+            if not _ID.match(name) or name in {b.id for b in blocks}:
+                self.fault(f"{where}.id", f"{name!r} must be lower case and stand once")
+            where = f"blocks.{name}"
+            self.unknown(row if isinstance(row, dict) else {}, ("id", "drawn", "items"), where)
+            drawn = self.get(row, "drawn", bool, where, False)
+            if drawn and drawn_ended:
+                self.fault(f"{where}.drawn", "drawn blocks must stand together")
+            drawn_ended = drawn_ended or (not drawn and any(b.drawn for b in blocks))
+            first = len(items)
+            for entry in self.get(row, "items", list, where):
+                self.item(entry, len(blocks), items, blocks, scales)
+            if len(items) == first:
+                self.fault(f"{where}.items", "a block needs at least one item")
+            blocks.append(Block(len(blocks), name, tuple(range(first, len(items))), drawn))
+        if len(items) and items[0].role != "consent":
+            self.fault(f"items.{items[0].id}", "the first item must have role consent")
+        if sum(i.role == "consent" for i in items) != 1:
+            self.fault("blocks", "exactly one item must have role consent")
+        routing = {index for i in items for every in i.ask_if for index, _ in every}
+        return tuple(blocks), tuple(replace(i, routes=i.index in routing) for i in items)
+
+    def item(
+        self,
+        row: Any,
+        block: int,
+        items: list[Item],
+        blocks: list[Block],
+        scales: Mapping[str, Scale],
+    ) -> None:
+        name = self.get(row, "id", str, f"items[{len(items) + 1}]")
+        where = f"items.{name}"
+        if not isinstance(row, dict):
+            return
+        self.unknown(
+            row,
+            ("id", "kind", "role", "label", "scale", "min", "max", "groups", "number", "service",
+             "attribute", "nonresponse", "ask_if", "ends", "skips_block", "sensitive"),
+            where,
+        )  # fmt: skip
+        if not _ID.match(name) or name in {i.id for i in items}:
+            self.fault(f"{where}.id", f"{name!r} must be lower case, a.b at most, and stand once")
+        kind = self.get(row, "kind", str, where, "choice")
+        role = self.get(row, "role", str, where)
+        if role not in ROLES:
+            self.fault(f"{where}.role", f"{role!r} is unknown; known: {', '.join(sorted(ROLES))}")
+        scale = None
+        least = most = 0
+        if kind == "choice":
+            scale = scales.get(self.get(row, "scale", str, where))
+            if scale is None:
+                self.fault(f"{where}.scale", f"unknown; known: {', '.join(sorted(scales))}")
+        elif kind == "number":
+            least, most = self.get(row, "min", int, where), self.get(row, "max", int, where)
+            if not 1 <= least < most:
+                self.fault(f"{where}.min", "must be at least 1 (0 is the Back key) and below max")
+        else:
+            self.fault(f"{where}.kind", f"{kind!r} must be choice or number")
+        option_ids = {o.id for o in scale.options} if scale else set()
+        nonresponse = tuple(self.get(row, "nonresponse", list, where, ["dont_know", "refused"]))
+        for reason in nonresponse:
+            if reason not in NONRESPONSE:
+                self.fault(f"{where}.nonresponse", f"{reason!r} must be one of {', '.join(NONRESPONSE)}")
+        ends = self.get(row, "ends", dict, where, {})
+        for option, disposition in ends.items():
+            if option not in option_ids or disposition not in DISPOSITIONS_BY_ANSWER:
+                self.fault(f"{where}.ends", f"{option!r} must be an option, its value refusal or ineligible")
+        skips = self.get(row, "skips_block", str, where, "")
+        if skips and skips not in option_ids:
+            self.fault(f"{where}.skips_block", f"{skips!r} is not an option of this item")
+        items.append(
+            Item(
+                index=len(items), id=name, block=block, kind=kind, role=role, scale=scale,
+                label=self.get(row, "label", str, where), least=least, most=most,
+                groups=self.groups(row.get("groups", []), where),
+                number=self.get(row, "number", str, where, ""),
+                service=self.get(row, "service", str, where, ""),
+                attribute=self.get(row, "attribute", str, where, ""),
+                nonresponse=tuple(n for n in NONRESPONSE if n in nonresponse),
+                ask_if=self.conditions(row.get("ask_if", []), where, block, items, blocks),
+                ends=ends, skips_block=skips,
+                sensitive=self.get(row, "sensitive", bool, where, False),
+            )
+        )  # fmt: skip
+
+    def groups(self, rows: Any, where: str) -> tuple[Group, ...]:
+        groups = []
+        for n, row in enumerate(rows if isinstance(rows, list) else []):
+            at = f"{where}.groups[{n + 1}]"
+            most = row.get("max") if isinstance(row, dict) else None
+            groups.append(Group(self.get(row, "id", str, at), self.get(row, "min", int, at), most))
+        return tuple(groups)
+
+    def conditions(
+        self, rows: Any, where: str, block: int, items: list[Item], blocks: list[Block]
+    ) -> tuple[Condition, ...]:
+        """`ask_if`: a list of tables, any of which suffices; in a table every entry must hold."""
+        if not isinstance(rows, list):
+            self.fault(f"{where}.ask_if", "must be a list of tables: [{ 'item' = ['option', ...] }, ...]")
+            return ()
+        known = {i.id: i for i in items}
+        out: list[Condition] = []
+        for n, row in enumerate(rows):
+            at = f"{where}.ask_if[{n + 1}]"
+            every: list[tuple[int, str]] = []
+            for name, wanted in (row if isinstance(row, dict) else {}).items():
+                item = known.get(name)
+                if item is None:
+                    self.fault(at, f"{name!r} is not an earlier item; skips only go forward")
+                    continue
+                if item.block != block and blocks[item.block].drawn:
+                    self.fault(at, f"{name!r} is in a block whose place is drawn; it may come later")
+                marks = {o.id: o.mark for o in item.scale.options} if item.scale else {}
+                marks |= {name: NONRESPONSE_MARKS[name] for name in item.nonresponse}
+                if item.kind == "number":
+                    marks["given"] = NUMBER_GIVEN
+                if not isinstance(wanted, list) or not wanted or set(map(str, wanted)) - marks.keys():
+                    self.fault(at, f"{name}: give a list out of {', '.join(marks)}")
+                    continue
+                every.append((item.index, "".join(marks[w] for w in wanted)))
+            if not every:
+                self.fault(at, "must name at least one item")
+            out.append(tuple(every))
+        return tuple(out)
+
+    # ---- one text file a language
+
+    def languages(
+        self, names: list[Any], scales: Mapping[str, Scale], items: tuple[Item, ...]
+    ) -> dict[str, Language]:
+        expected = {"questionnaire.toml"} | {f"{n}.toml" for n in names}
+        self.file = "questionnaire.toml"
+        for name in self.sources.keys() - expected:
+            self.fault("instrument.languages", f"{name} stands in the folder but is not listed")
+        out = {}
+        for name in names:
+            self.file = f"{name}.toml"
+            if self.file not in self.sources:
+                self.fault("-", "file not found, but listed in instrument.languages")
+                continue
+            out[str(name)] = self.language(str(name), scales, items)
+        return out
+
+    def language(self, name: str, scales: Mapping[str, Scale], items: tuple[Item, ...]) -> Language:
+        data = self.toml(f"{name}.toml")
+        self.unknown(data, ("language", "prompts", "scales", "items", "groups"), "top level")
+        head = self.get(data, "language", dict, "top level")
+        self.unknown(head, ("id", "name", "iso639_3", "status"), "language")
+        if self.get(head, "id", str, "language") != name:
+            self.fault("language.id", f"must be {name!r}, like the file's name")
+        status = self.get(head, "status", str, "language")
+        if status not in ("draft", "reviewed"):
+            self.fault("language.status", "must be draft or reviewed")
+        prompts = self.texts(self.get(data, "prompts", dict, "top level"), PROMPTS, "prompts")
+        for key, allowed in PROMPTS.items():
+            for value in set(_PLACEHOLDER.findall(prompts.get(key, ""))) - allowed:
+                self.fault(f"prompts.{key}", f"may not insert {{{value}}}; allowed: {sorted(allowed)}")
+        table = self.get(data, "scales", dict, "top level")
+        self.unknown(table, scales, "scales")
+        options = {
+            scale.id: self.texts(
+                self.get(table, scale.id, dict, "scales"), [o.id for o in scale.options], f"scales.{scale.id}"
+            )
+            for scale in scales.values()
+        }
+        for scale_id, labels in options.items():
+            seen: dict[str, str] = {}
+            for option, label in labels.items():
+                if (other := seen.setdefault(label.casefold(), option)) != option:
+                    self.fault(f"scales.{scale_id}.{option}", f"reads like {other}; options must differ")
+        table = self.get(data, "groups", dict, "top level", {})
+        grouped = {i.id: [g.id for g in i.groups] for i in items if i.groups}
+        self.unknown(table, grouped, "groups")
+        groups = {
+            key: self.texts(self.get(table, key, dict, "groups"), ids, f"groups.{key}")
+            for key, ids in grouped.items()
+        }
+        table = self.get(data, "items", dict, "top level")
+        self.unknown(table, [i.id for i in items], "items")
+        texts = {i.id: self.item_text(self.get(table, i.id, dict, "items"), f"items.{i.id}") for i in items}
+        return Language(
+            name, self.get(head, "name", str, "language"), self.get(head, "iso639_3", str, "language"),
+            status, prompts, texts, options, groups,
+        )  # fmt: skip
+
+    def texts(self, table: Mapping[str, Any], keys: Iterable[str], where: str) -> dict[str, str]:
+        keys = list(keys)
+        self.unknown(table, keys, where)
+        return {key: self.phrase(self.get(table, key, str, where), f"{where}.{key}") for key in keys}
+
+    def item_text(self, row: Mapping[str, Any], where: str) -> ItemText:
+        self.unknown(row, ("text", "detail", "ussd", "sms"), where)
+        text = self.get(row, "text", str, where)
+        own = {key: self.get(row, key, str, where, "") for key in ("detail", "ussd", "sms")}
+        # An author's own form stands in for folding, so only the form that is shown must fit.
+        for key, value in {"text": own["ussd"] or text, **own}.items():
+            if key == "text" or value:
+                self.phrase(value, f"{where}.{key}")
+            for inserted in set(_PLACEHOLDER.findall(value)) - ITEM_VALUES:
+                self.fault(f"{where}.{key}", f"may not insert {{{inserted}}}; allowed: {sorted(ITEM_VALUES)}")
+        return ItemText(text, **own)
+
+    def phrase(self, text: str, where: str) -> str:
+        if not text.strip() or text != text.strip():
+            self.fault(where, "is empty, or begins or ends with white space")
+        for c in gsm.unencodable(gsm.fold(text)):
+            self.fault(
+                where, f"{c!r} (U+{ord(c):04X}) is not in GSM 03.38 and does not fold; write it otherwise"
+            )
+        return text
