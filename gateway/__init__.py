@@ -1,0 +1,1 @@
+"""How it is reached: aggregators' wire formats, the hop, the web pages."""

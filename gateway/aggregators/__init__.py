@@ -1,0 +1,32 @@
+"""The aggregators we speak with: one file each, two pure translators, and this dict that names them."""
+
+from typing import Protocol
+
+from gateway.aggregators.africastalking import AfricasTalking
+from gateway.aggregators.simulator import Simulator
+from gateway.messages import Hop, SessionEnded
+
+
+class Aggregator(Protocol):
+    """What the gateway asks of an aggregator: pure functions from bytes and to bytes.
+
+    `cumulative`: `Hop.text` holds every input of the session (see messages.Hop).
+    `content_type`: the only one accepted on requests. `reply_type`: of our screens.
+    Readers raise WireError on a malformed body.
+    """
+
+    name: str
+    cumulative: bool
+    content_type: str
+    reply_type: str
+    max_body: int  # octets
+
+    def read_hop(self, body: bytes) -> Hop: ...
+    def write_screen(self, text: str, ends: bool) -> bytes: ...
+    def read_session_ended(self, body: bytes) -> SessionEnded: ...
+
+
+AGGREGATORS: dict[str, Aggregator] = {
+    "africastalking": AfricasTalking(),
+    "simulator": Simulator(),
+}
