@@ -39,187 +39,56 @@ Stages
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from typing import Any, assert_never
+from dataclasses import dataclass, replace
+from typing import assert_never
 
-from flows import screen as screens
-from flows.instrument import (
-    MARK_NONRESPONSE,
-    NONRESPONSE_MARKS,
-    NUMBER_GIVEN,
-    UNANSWERED,
-    Instrument,
-    Item,
+from flows.draw import draw, probabilities, receipt
+from flows.events import (
+    EFFECTS,
+    Began,
+    BlockSkipped,
+    Consented,
+    Dialled,
+    Effect,
+    Ended,
+    ErasureRequested,
+    Event,
+    InvalidReply,
+    LanguageChosen,
+    MenuChosen,
+    PageTurned,
+    Replied,
+    ResponseGiven,
+    ResponseRetracted,
+    Resumed,
+    WentBack,
+    dump_effect,
+    load_effect,
 )
-from flows.screen import BACK, MORE, Menu, match_option, read_number, skip_key
+from flows.instrument import NONRESPONSE_MARKS, NUMBER_GIVEN, PROMPTS, UNANSWERED, Item
+from flows.interview import Interview, answered_marks, dump_interview, load_interview, order_of, restore
+from flows.screen import (
+    BACK,
+    MORE,
+    Menu,
+    clean,
+    item_pages,
+    language_screen,
+    match_option,
+    menu_screen,
+    option_labels,
+    prompt,
+    read_number,
+    skip_key,
+)
 from flows.wave import Wave
 
-# ---------------------------------------------------------------- events: what happened
-
-
-@dataclass(frozen=True, slots=True)
-class Dialled:
-    """The respondent dialled. `id` and `seed` serve only if an interview begins with this dial."""
-
-    at: int  # ms since the epoch, UTC
-    id: str
-    seed: int  # 32 bits, the same for a respondent and wave every time
-    mode: str = "ussd"
-    budget: int = 160  # septets a screen
-    ahead: tuple[str, ...] = ()  # keys dialled with the code
-
-
-@dataclass(frozen=True, slots=True)
-class Replied:
-    at: int
-    text: str
-
-
-Event = Dialled | Replied
-
-# ---------------------------------------------------------------- effects: what the host records
-
-
-@dataclass(frozen=True, slots=True)
-class Began:
-    instrument: str  # id@version
-    wave: str
-    language: str
-    mode: str
-    seed: int
-    blocks: str  # drawn order, space-separated block ids
-    probabilities: dict[str, float]  # of each drawn block having been selected
-    items_shuffled: bool
-
-
-@dataclass(frozen=True, slots=True)
-class LanguageChosen:
-    language: str
-
-
-@dataclass(frozen=True, slots=True)
-class Consented:
-    version: str
-
-
-@dataclass(frozen=True, slots=True)
-class ResponseGiven:
-    """`option` is an option id, a nonresponse name, or "" for a number; `code` what analysts see."""
-
-    item: str
-    option: str
-    code: int
-    seconds: float  # since the item was first shown in this session
-    tries: int  # replies it took, the valid one included
-
-
-@dataclass(frozen=True, slots=True)
-class ResponseRetracted:
-    """A changed earlier answer made this one inapplicable."""
-
-    item: str
-
-
-@dataclass(frozen=True, slots=True)
-class InvalidReply:
-    """A reply that no rule accepts; its content is not kept."""
-
-    item: str
-    tries: int
-
-
-@dataclass(frozen=True, slots=True)
-class PageTurned:
-    item: str
-    page: int
-
-
-@dataclass(frozen=True, slots=True)
-class WentBack:
-    item: str  # where to
-
-
-@dataclass(frozen=True, slots=True)
-class BlockSkipped:
-    block: str
-
-
-@dataclass(frozen=True, slots=True)
-class Resumed:
-    item: str
-
-
-@dataclass(frozen=True, slots=True)
-class MenuChosen:
-    """A choice that is not an answer: menu (stage) and option."""
-
-    menu: str
-    option: str
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    disposition: str  # complete | refusal | ineligible
-
-
-@dataclass(frozen=True, slots=True)
-class ErasureRequested:
-    receipt: str
-
-
-Effect = (
-    Began | LanguageChosen | Consented | ResponseGiven | ResponseRetracted | InvalidReply
-    | PageTurned | WentBack | BlockSkipped | Resumed | MenuChosen | Ended | ErasureRequested
-)  # fmt: skip
-
-EFFECTS: dict[str, type[Effect]] = {
-    kind.__name__: kind
-    for kind in (
-        Began, LanguageChosen, Consented, ResponseGiven, ResponseRetracted, InvalidReply,
-        PageTurned, WentBack, BlockSkipped, Resumed, MenuChosen, Ended, ErasureRequested,
-    )
-}  # fmt: skip
-_FIELDS = {kind: tuple(f.name for f in fields(kind)) for kind in EFFECTS.values()}
-
-
-def dump_effect(effect: Effect) -> dict[str, Any]:
-    """JSON-able form: {"kind": "ResponseGiven", "item": ..., ...}."""
-    kind = type(effect)
-    out: dict[str, Any] = {"kind": kind.__name__}
-    for name in _FIELDS[kind]:
-        out[name] = getattr(effect, name)
-    return out
-
-
-def load_effect(data: dict[str, Any]) -> Effect:
-    """The effect that `dump_effect` wrote. Raises KeyError or TypeError on anything else."""
-    return EFFECTS[data["kind"]](**{k: v for k, v in data.items() if k != "kind"})
-
-
-# ---------------------------------------------------------------- the interview
-
-
-@dataclass(frozen=True, slots=True)
-class Interview:
-    """One respondent, one instrument, one wave. Small, frozen, JSON-able through dump and load."""
-
-    id: str
-    instrument: str  # id@version it began with and goes on with
-    wave: str
-    language: str
-    mode: str
-    budget: int
-    seed: int
-    blocks: str  # block indexes in the drawn order, two hex digits each
-    answers: str  # one character an item in questionnaire order, see instrument.py
-    at: str = ""  # current item
-    stage: str = "item"
-    page: int = 0
-    tries: int = 0  # invalid replies in a row
-    shown_at: int = 0  # ms
-    last_at: int = 0  # ms
-    disposition: str = ""  # "" in progress
-    receipt: str = ""
+__all__ = [
+    "EFFECTS", "Began", "BlockSkipped", "Consented", "Dialled", "Effect", "Ended", "ErasureRequested",
+    "Event", "Interview", "InvalidReply", "LanguageChosen", "MenuChosen", "PageTurned", "Replied",
+    "ResponseGiven", "ResponseRetracted", "Resumed", "Screen", "Step", "WentBack", "answered_marks",
+    "dump_effect", "dump_interview", "load_effect", "load_interview", "restore", "step",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,3 +102,413 @@ class Step:
     interview: Interview
     screen: Screen
     effects: tuple[Effect, ...]
+
+
+# ---------------------------------------------------------------- one step
+
+_MENUS = {
+    "stuck": Menu("stuck", ("try_again", "skip_question", "stop")),
+    "pause": Menu("pause", ("go_on", "stop_for_now")),
+    "resume": Menu("welcome_back", ("go_on", "see_results", "withdraw")),
+    "finished": Menu("finished", ("see_results", "withdraw")),
+    "withdraw": Menu("withdraw_confirm", ("withdraw_yes", "withdraw_no")),
+}
+_STUCK_WITHOUT_SKIP = Menu("stuck", ("try_again", "stop"))
+_PATIENCE = 3  # wrong keys in a row before other ways are offered
+
+
+def step(wave: Wave, interview: Interview | None, event: Event) -> Step:
+    """One turn of the dialogue. `wave.instrument` must be the version that the interview began with.
+
+    `interview` None is right only for a first dial. The result's interview is to be stored and its
+    effects recorded together, before its screen is shown.
+    """
+    match event:
+        case Dialled():
+            return _dial(wave, interview, event)
+        case Replied():
+            if interview is None:
+                raise ValueError("a reply needs the interview it belongs to")
+            turn = _Turn(wave, interview, event.at)
+            return turn.done(_REPLY[turn.stage](turn, clean(event.text)))
+        case _:
+            assert_never(event)
+
+
+class _Turn:
+    """The parts of an interview that a turn may change, and the effects so far."""
+
+    __slots__ = (
+        "_order",
+        "answers",
+        "at",
+        "before",
+        "disposition",
+        "effects",
+        "language",
+        "now",
+        "page",
+        "receipt",
+        "shown_at",
+        "stage",
+        "tries",
+        "wave",
+    )  # fmt: skip
+
+    def __init__(self, wave: Wave, interview: Interview, now: int):
+        self.wave = wave
+        self.before = interview
+        self.now = now
+        self.effects: list[Effect] = []
+        self.language = interview.language
+        self.answers = interview.answers
+        self.at = interview.at
+        self.stage = interview.stage
+        self.page = interview.page
+        self.tries = interview.tries
+        self.shown_at = interview.shown_at
+        self.disposition = interview.disposition
+        self.receipt = interview.receipt
+        self._order = order_of(wave.instrument, interview)
+
+    def done(self, screen: Screen) -> Step:
+        b = self.before
+        interview = Interview(
+            b.id, b.instrument, b.wave, self.language, b.mode, b.budget, b.seed, b.blocks, self.answers,
+            self.at, self.stage, self.page, self.tries, self.shown_at, self.now, self.disposition,
+            self.receipt, b.shuffled,
+        )  # fmt: skip
+        return Step(interview, screen, tuple(self.effects))
+
+    @property
+    def item(self) -> Item:
+        return self.wave.instrument.by_id[self.at]
+
+    # ---- screens
+
+    def show_item(self, notice: str = "") -> Screen:
+        """The current item; first its first page, later the page that `page` names."""
+        self.stage = "item"
+        pages = item_pages(
+            self.wave, self.language, self.item.index, self.before.mode, self.before.budget,
+            self.previous() is not None, notice,
+        )  # fmt: skip
+        self.page = min(self.page, len(pages) - 1)
+        return Screen(pages[self.page])
+
+    def go_to(self, item: Item) -> Screen:
+        self.at, self.page, self.tries, self.shown_at = item.id, 0, 0, self.now
+        return self.show_item()
+
+    def show_menu(self, stage: str, notice: str = "") -> Screen:
+        if stage != self.stage:
+            self.stage, self.tries = stage, 0
+        if stage == "language":
+            return Screen(language_screen(self.wave, self.before.budget))
+        return Screen(
+            menu_screen(
+                self.wave, self.language, self.menu(), self.before.mode, self.before.budget, notice,
+                self.inserted(stage),
+            )
+        )  # fmt: skip
+
+    def menu(self) -> Menu:
+        if self.stage == "why":
+            return Menu("why", tuple(n for n in _REASON_ORDER if n in self.item.nonresponse), back=True)
+        if self.stage == "stuck" and not self.item.nonresponse:
+            return _STUCK_WITHOUT_SKIP
+        return _MENUS[self.stage]
+
+    def inserted(self, stage: str) -> tuple[tuple[str, str], ...]:
+        if stage == "pause":
+            drawn = [i.block for i in self._order.items if self.wave.instrument.blocks[i.block].drawn]
+            parts = list(dict.fromkeys(drawn))
+            return (("part", str(parts.index(self.item.block))), ("parts", str(len(parts))))
+        if stage == "resume":
+            return (("answered", str(len(self.answers) - self.answers.count(UNANSWERED))),)
+        return ()
+
+    def end(self, name: str) -> Screen:
+        """A last screen: a prompt, and the session is over."""
+        self.stage = "over"
+        values = {
+            "code": self.wave.code,
+            "hours": str(self.wave.resume_hours),
+            "receipt": self.receipt,
+        }
+        wanted = tuple((k, values[k]) for k in values if k in PROMPTS[name])
+        return Screen(prompt(self.wave, self.language, name, wanted), ends=True)
+
+    def invalid(self) -> Screen:
+        """The same screen under a line that says what to press; other ways out after three in a row."""
+        self.tries += 1
+        self.effects.append(InvalidReply(self.at, self.tries))
+        item = self.item
+        if self.stage == "item":
+            if self.tries >= _PATIENCE:
+                return self.show_menu("stuck")
+            self.page = 0
+            if item.kind == "number":
+                bounds = (("min", str(item.least)), ("max", str(item.most)))
+                return self.show_item(prompt(self.wave, self.language, "invalid_number", bounds))
+            return self.show_item(prompt(self.wave, self.language, "invalid_choice"))
+        if self.tries >= _PATIENCE:
+            return self.end("stopped")
+        return self.show_menu(self.stage, prompt(self.wave, self.language, "invalid_choice"))
+
+    # ---- where to
+
+    def previous(self) -> Item | None:
+        """The item answered before the current one, if one may go back to it."""
+        return self._order.previous(self.at, self.answers)
+
+    def record(self, item: Item, mark: str, option: str, code: int) -> Screen:
+        """The answer and what follows from it."""
+        changed = self.answers[item.index] not in (UNANSWERED, mark)
+        seconds = round(max(0, self.now - self.shown_at) / 1000, 1)
+        self.answers = self.answers[: item.index] + mark + self.answers[item.index + 1 :]
+        self.effects.append(ResponseGiven(item.id, option, code, seconds, self.tries + 1))
+        if item.role == "consent" and option not in item.ends:
+            self.effects.append(Consented(self.wave.instrument.consent_version))
+        if option and option == item.skips_block:
+            self.effects.append(BlockSkipped(self.wave.instrument.blocks[item.block].id))
+        if changed and item.routes:
+            self.retract()
+        if option in item.ends:
+            self.disposition = item.ends[option]
+            self.effects.append(Ended(self.disposition))
+            return self.end(self.disposition)
+        return self.advance(item)
+
+    def retract(self) -> None:
+        """Answers to items that no longer apply go; forward only, so one pass settles it."""
+        for item in self._order.items:
+            if self.answers[item.index] != UNANSWERED and not item.applies(self.answers):
+                self.answers = self.answers[: item.index] + UNANSWERED + self.answers[item.index + 1 :]
+                self.effects.append(ResponseRetracted(item.id))
+
+    def advance(self, item: Item) -> Screen:
+        """To the next item, by way of the pause between two service blocks."""
+        follows = self._order.following(self.answers)
+        if follows is None:
+            self.disposition = "complete"
+            self.effects.append(Ended("complete"))
+            return self.end("thanks")
+        blocks = self.wave.instrument.blocks
+        if item.block != follows.block and blocks[item.block].drawn and blocks[follows.block].drawn:
+            self.at, self.page, self.tries, self.shown_at = follows.id, 0, 0, self.now
+            return self.show_menu("pause")
+        return self.go_to(follows)
+
+
+# A person who skips picks the honest reason first: "I don't know" before "I'd rather not say".
+_REASON_ORDER = ("dont_know", "refused", "not_applicable")
+
+
+# ---------------------------------------------------------------- dialling
+
+
+def _dial(wave: Wave, interview: Interview | None, event: Dialled) -> Step:
+    if interview is None or _lapsed(wave, interview, event.at):
+        return _begin(wave, event)
+    interview = replace(interview, mode=event.mode, budget=event.budget)
+    turn = _Turn(wave, interview, event.at)
+    consent = wave.instrument.items[0]
+    turn.tries, turn.page = 0, 0
+    if turn.disposition == "withdrawn":
+        return turn.done(turn.end("withdrawn"))
+    turn.effects.append(Resumed(turn.at))
+    if turn.disposition == "complete":
+        return turn.done(turn.show_menu("finished"))
+    if turn.disposition:  # refusal, ineligible: ask again, people mistype
+        turn.disposition = ""
+        turn.answers = turn.answers[: turn.item.index] + UNANSWERED + turn.answers[turn.item.index + 1 :]
+        turn.effects.append(ResponseRetracted(turn.at))
+        return turn.done(turn.go_to(turn.item))
+    if turn.answers[consent.index] == UNANSWERED:
+        if turn.stage == "language":
+            return turn.done(turn.show_menu("language"))
+        return turn.done(turn.go_to(turn.item))
+    return turn.done(turn.show_menu("resume"))
+
+
+def _lapsed(wave: Wave, interview: Interview, now: int) -> bool:
+    """Unfinished for longer than the resume window. What is finished stays so."""
+    if interview.disposition in ("complete", "withdrawn"):
+        return False
+    return now - interview.last_at > wave.resume_hours * 3_600_000
+
+
+def _begin(wave: Wave, event: Dialled) -> Step:
+    order = draw(wave, event.seed)
+    instrument = wave.instrument
+    interview = Interview(
+        id=event.id,
+        instrument=instrument.reference,
+        wave=wave.id,
+        language=wave.languages[0],
+        mode=event.mode,
+        budget=event.budget,
+        seed=event.seed,
+        blocks="".join(f"{b:02x}" for b in order),
+        answers=UNANSWERED * len(instrument.items),
+        at=instrument.items[0].id,
+        shown_at=event.at,
+        last_at=event.at,
+        shuffled=wave.shuffle_items,
+    )
+    turn = _Turn(wave, interview, event.at)
+    turn.effects.append(
+        Began(
+            instrument.reference, wave.id, interview.language, event.mode, event.seed,
+            " ".join(instrument.blocks[b].id for b in order), probabilities(wave), wave.shuffle_items,
+        )
+    )  # fmt: skip
+    screen = turn.show_menu("language") if len(wave.languages) > 1 else turn.go_to(turn.item)
+    for key in event.ahead:
+        if turn.stage == "item" and turn.item.role == "consent":
+            break  # consent is given on its own screen or not at all
+        tries = turn.tries
+        screen = _REPLY[turn.stage](turn, clean(key))
+        if screen.ends or turn.tries > tries:
+            break
+    return turn.done(screen)
+
+
+# ---------------------------------------------------------------- replies, by stage
+
+
+def _reply_language(turn: _Turn, reply: str) -> Screen:
+    languages = turn.wave.languages
+    names = [turn.wave.instrument.languages[x].name for x in languages]
+    chosen = match_option(reply, names)
+    if chosen is None:
+        turn.tries += 1
+        turn.effects.append(InvalidReply("language", turn.tries))
+        return turn.show_menu("language") if turn.tries < _PATIENCE else turn.end("stopped")
+    turn.language = languages[chosen]
+    turn.effects.append(LanguageChosen(turn.language))
+    return turn.go_to(turn.item)
+
+
+def _reply_item(turn: _Turn, reply: str) -> Screen:
+    item = turn.item
+    if reply == BACK:
+        if turn.page:
+            turn.page -= 1
+            turn.effects.append(PageTurned(item.id, turn.page))
+            return turn.show_item()
+        before = turn.previous()
+        if before is None:
+            return turn.invalid()
+        turn.effects.append(WentBack(before.id))
+        return turn.go_to(before)
+    if item.nonresponse and reply == skip_key(item):
+        return turn.show_menu("why")
+    if item.scale is None:
+        value = read_number(reply, item.least, item.most)
+        if value is not None:
+            return turn.record(item, NUMBER_GIVEN, "", value)
+    else:
+        chosen = match_option(reply, option_labels(turn.wave, turn.language, item.index))
+        if chosen is not None:
+            option = item.scale.options[chosen]
+            return turn.record(item, option.mark, option.id, option.code)
+    if reply == MORE:
+        before_page, turn.page = turn.page, turn.page + 1
+        screen = turn.show_item()
+        if turn.page > before_page:
+            turn.effects.append(PageTurned(item.id, turn.page))
+            return screen
+    return turn.invalid()
+
+
+def _choice(turn: _Turn, reply: str) -> str | None:
+    """The option of the current menu that a reply names, noted as an effect."""
+    options = turn.menu().options
+    prompts = turn.wave.instrument.languages[turn.language].prompts
+    chosen = match_option(reply, [prompts[o] for o in options])
+    if chosen is None:
+        return None
+    turn.effects.append(MenuChosen(turn.stage, options[chosen]))
+    return options[chosen]
+
+
+def _reply_why(turn: _Turn, reply: str) -> Screen:
+    if reply == BACK:
+        turn.effects.append(MenuChosen("why", "back"))
+        return turn.show_item()
+    item = turn.item
+    tries, turn.tries = turn.tries, 0
+    reason = _choice(turn, reply)
+    if reason is None:
+        turn.tries = tries
+        return turn.invalid()
+    return turn.record(item, NONRESPONSE_MARKS[reason], reason, turn.wave.instrument.codes[reason])
+
+
+def _reply_stuck(turn: _Turn, reply: str) -> Screen:
+    match _choice(turn, reply):
+        case "try_again":
+            turn.page, turn.tries = 0, 0
+            return turn.show_item()
+        case "skip_question":
+            return turn.show_menu("why")
+        case "stop":
+            return turn.end("stopped")
+        case _:
+            return turn.invalid()
+
+
+def _reply_pause(turn: _Turn, reply: str) -> Screen:
+    match _choice(turn, reply):
+        case "go_on":
+            return turn.go_to(turn.item)
+        case "stop_for_now":
+            return turn.end("stopped")
+        case _:
+            return turn.invalid()
+
+
+def _reply_resume(turn: _Turn, reply: str) -> Screen:
+    match _choice(turn, reply):
+        case "go_on":
+            return turn.go_to(turn.item)
+        case "see_results":
+            return turn.end("results_unpublished")
+        case "withdraw":
+            return turn.show_menu("withdraw")
+        case _:
+            return turn.invalid()
+
+
+def _reply_withdraw(turn: _Turn, reply: str) -> Screen:
+    match _choice(turn, reply):
+        case "withdraw_yes":
+            turn.receipt = receipt(turn.before.seed, turn.before.id)
+            turn.answers = UNANSWERED * len(turn.answers)
+            turn.disposition = "withdrawn"
+            turn.effects.append(ErasureRequested(turn.receipt))
+            return turn.end("withdrawn")
+        case "withdraw_no":
+            return turn.show_menu("finished" if turn.disposition == "complete" else "resume")
+        case _:
+            return turn.invalid()
+
+
+def _reply_over(turn: _Turn, reply: str) -> Screen:
+    """The session is over; the host repeats the last screen and does not come here."""
+    return turn.end("session_over")
+
+
+_REPLY: dict[str, Callable[[_Turn, str], Screen]] = {
+    "language": _reply_language,
+    "item": _reply_item,
+    "why": _reply_why,
+    "stuck": _reply_stuck,
+    "pause": _reply_pause,
+    "resume": _reply_resume,
+    "finished": _reply_resume,
+    "withdraw": _reply_withdraw,
+    "over": _reply_over,
+}

@@ -16,7 +16,7 @@ _BASIC = (
 _EXTENSION = "\f^{}\\[~]|€"
 
 #: Septets of each character that the alphabet has: 1, or 2 for ESC + character.
-SEPTETS: dict[str, int] = {c: 1 for c in _BASIC} | {c: 2 for c in _EXTENSION}
+SEPTETS: dict[str, int] = dict.fromkeys(_BASIC, 1) | dict.fromkeys(_EXTENSION, 2)
 
 USSD_SEPTETS = 182  # TS 23.038 6.1.2.3: 160 octets, the protocol's ceiling
 SMS_SEPTETS = 160  # one part

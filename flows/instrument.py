@@ -1,201 +1,53 @@
-"""The instrument: a questionnaire, its languages, its version. Data, checked whole before it may run.
+"""Reading an instrument, and every check that needs only its own files: all faults at once.
 
     questionnaire.toml   what is asked, in what order, under which conditions, with which codes
     en.toml, fr.toml, .. one text file a language, the same keys in each
 
 `load` reads a folder, `parse` the same texts from memory (a live interview goes on with the
-version it began with, which then comes from the live store). Both report all faults at once.
-Nothing downstream keys on wording: an item carries its question number, service, attribute and
-role as data. Three things stay apart: the *key* pressed (a position on a screen), the *option*
-(a stable id) and the *code* (what analysts see).
+version it began with, which then comes from the live store).
 """
 
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from flows import gsm
-
-#: The fixed phrases every language must have, each with the values that it may insert.
-PROMPTS: dict[str, frozenset[str]] = {
-    name: frozenset(values.split())
-    for name, values in {
-        "more": "", "back": "", "skip": "",
-        "invalid_choice": "", "invalid_number": "min max",
-        "why": "", "dont_know": "", "refused": "", "not_applicable": "",
-        "stuck": "", "try_again": "", "skip_question": "", "stop": "",
-        "pause": "part parts", "go_on": "", "stop_for_now": "",
-        "welcome_back": "answered", "see_results": "", "withdraw": "",
-        "finished": "", "results_unpublished": "code",
-        "withdraw_confirm": "", "withdraw_yes": "", "withdraw_no": "", "withdrawn": "receipt",
-        "thanks": "code", "stopped": "code hours", "refusal": "code", "ineligible": "",
-        "session_over": "code", "unavailable": "code", "not_covered": "", "wave_closed": "",
-    }.items()
-}  # fmt: skip
-
-#: What an item's text may insert: all from the wave file.
-ITEM_VALUES = frozenset({"owner", "contact", "code"})
-
-#: Item nonresponse, by name; the codes are the instrument's (97, 98, 99 in the source).
-NONRESPONSE = ("not_applicable", "dont_know", "refused")
-
-ROLES = frozenset(
-    "consent adult sex age region residence block_gate disability gate unmet reason level"
-    " document online attribute overall wealth".split()
+from flows.questionnaire import (
+    DISPOSITIONS_BY_ANSWER,
+    ITEM_VALUES,
+    MARK_NONRESPONSE,
+    NONRESPONSE,
+    NONRESPONSE_MARKS,
+    NUMBER_GIVEN,
+    POSITIONS,
+    PROMPTS,
+    ROLES,
+    UNANSWERED,
+    Block,
+    Condition,
+    Fault,
+    Group,
+    Instrument,
+    InstrumentError,
+    Item,
+    ItemText,
+    Language,
+    Option,
+    Scale,
 )
-DISPOSITIONS_BY_ANSWER = frozenset({"refusal", "ineligible"})
+
+__all__ = [
+    "MARK_NONRESPONSE", "NONRESPONSE", "NONRESPONSE_MARKS", "NUMBER_GIVEN", "PROMPTS", "UNANSWERED",
+    "Block", "Fault", "Group", "Instrument", "InstrumentError", "Item", "ItemText", "Language", "Option",
+    "Scale", "load", "parse",
+]  # fmt: skip
 
 _ID = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)?\Z")
 _PLACEHOLDER = re.compile(r"\{(\w*)\}")
-
-#: One character an option in `Interview.answers`: its position on the scale.
-_POSITIONS = "123456789abcdefghijklmnopqrstuvwxyz"
-UNANSWERED = "."
-NUMBER_GIVEN = "#"
-NONRESPONSE_MARKS = {"not_applicable": "N", "dont_know": "D", "refused": "R"}
-MARK_NONRESPONSE = {mark: name for name, mark in NONRESPONSE_MARKS.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing wrong with our data: where, and what to do about it."""
-
-    file: str
-    key: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.file}: {self.key}: {self.message}"
-
-
-class InstrumentError(Exception):
-    """The data of an instrument or wave is wrong. `faults` lists every one; mend them all, then start."""
-
-    def __init__(self, faults: Iterable[Fault]):
-        self.faults = tuple(faults)
-        super().__init__("\n".join(str(f) for f in self.faults))
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    id: str
-    code: int
-    mark: str  # its character in Interview.answers
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """An answer set. Options stand in the order shown: the key is the position, 1-based."""
-
-    id: str
-    options: tuple[Option, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """A band of a numeric item for analysts, e.g. age 25-34. Bounds inclusive, `most` None = open."""
-
-    id: str
-    least: int
-    most: int | None
-
-
-#: One alternative of an item's `ask_if`: every (item index, marks that satisfy it) must hold.
-Condition = tuple[tuple[int, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One question. `index` is its place in the questionnaire and in `Interview.answers`."""
-
-    index: int
-    id: str
-    block: int
-    kind: str  # choice | number
-    role: str
-    label: str  # for analysts
-    scale: Scale | None = None
-    least: int = 0  # number items: smallest and largest accepted
-    most: int = 0
-    groups: tuple[Group, ...] = ()
-    number: str = ""  # official question number
-    service: str = ""
-    attribute: str = ""
-    nonresponse: tuple[str, ...] = ()
-    ask_if: tuple[Condition, ...] = ()  # any alternative; none = always
-    ends: Mapping[str, str] = field(default_factory=dict)  # option id -> disposition
-    skips_block: str = ""  # option id with which the respondent skips the block
-    routes: bool = False  # a later item's condition names this one
-    sensitive: bool = False
-
-    @property
-    def column(self) -> str:
-        """Its name as a column: health.access -> health_access."""
-        return self.id.replace(".", "_")
-
-    def applies(self, answers: str) -> bool:
-        """Whether the answers so far lead to this item."""
-        if not self.ask_if:
-            return True
-        return any(all(answers[i] in marks for i, marks in every) for every in self.ask_if)
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Ordered items of one service or subject. Blocks that are `drawn` change places by respondent."""
-
-    index: int
-    id: str
-    items: tuple[int, ...]
-    drawn: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ItemText:
-    text: str
-    detail: str = ""  # shown on the pages after the question: definitions, examples
-    ussd: str = ""  # an author's own form for screens, in place of folding
-    sms: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Language:
-    id: str
-    name: str
-    iso639_3: str
-    status: str  # draft | reviewed
-    prompts: Mapping[str, str]
-    items: Mapping[str, ItemText]
-    options: Mapping[str, Mapping[str, str]]  # scale id -> option id -> text
-    groups: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Instrument:
-    id: str
-    version: str
-    title: str
-    source: str
-    consent_version: str
-    reference_months: int
-    default_language: str
-    codes: Mapping[str, int]  # nonresponse name -> code
-    scales: Mapping[str, Scale]
-    blocks: tuple[Block, ...]
-    items: tuple[Item, ...]
-    by_id: Mapping[str, Item]
-    languages: Mapping[str, Language]
-    sources: Mapping[str, str]  # file name -> text, as read
-    digest: str  # of the sources: the same version must always be the same data
-
-    @property
-    def reference(self) -> str:
-        """`id@version`, as kept with every interview."""
-        return f"{self.id}@{self.version}"
 
 
 def load(folder: Path) -> Instrument:
@@ -203,7 +55,7 @@ def load(folder: Path) -> Instrument:
     main = folder / "questionnaire.toml"
     if not main.is_file():
         raise InstrumentError([Fault(str(main), "-", "not found; an instrument needs this file")])
-    names = [p for p in sorted(folder.glob("*.toml"))]
+    names = sorted(folder.glob("*.toml"))
     return parse({p.name: p.read_text("utf-8") for p in names})
 
 
@@ -298,13 +150,13 @@ class _Reader:
 
     def scale(self, name: str, rows: Any, taken: set[int]) -> Scale | None:
         where = f"scales.{name}"
-        if not isinstance(rows, list) or not 2 <= len(rows) <= len(_POSITIONS):
-            self.fault(where, f"give a list of 2 to {len(_POSITIONS)} options")
+        if not isinstance(rows, list) or not 2 <= len(rows) <= len(POSITIONS):
+            self.fault(where, f"give a list of 2 to {len(POSITIONS)} options")
             return None
         options: list[Option] = []
         for n, row in enumerate(rows):
             at = f"{where}[{n + 1}]"
-            option = Option(self.get(row, "id", str, at), self.get(row, "code", int, at), _POSITIONS[n])
+            option = Option(self.get(row, "id", str, at), self.get(row, "code", int, at), POSITIONS[n])
             if isinstance(row, dict):
                 self.unknown(row, ("id", "code"), at)
             if option.id in NONRESPONSE or not _ID.match(option.id):

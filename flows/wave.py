@@ -17,7 +17,7 @@ from flows.instrument import Fault, Instrument, InstrumentError
 _DEFAULT_BUDGET = 160  # the least that every network read of shows, bar one at 120
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # by identity, like Instrument
 class Wave:
     """`services_each` 0 = all drawn blocks (the official rule); n = n of them, drawn equally."""
 
@@ -51,7 +51,8 @@ class Wave:
 _KEYS: dict[str, type] = {
     "id": str, "instrument": str, "languages": list, "allow_drafts": bool, "owner": str, "contact": str,
     "code": str, "service_codes": list, "services_each": int, "shuffle_blocks": bool, "shuffle_items": bool,
-    "extension": str, "resume_hours": int, "budget": int, "budgets": dict, "sms_parts": int, "countries": list,
+    "extension": str, "resume_hours": int, "budget": int, "budgets": dict, "sms_parts": int,
+    "countries": list,
 }  # fmt: skip
 _REQUIRED = ("id", "instrument", "owner", "contact", "code")
 

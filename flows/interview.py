@@ -1,0 +1,132 @@
+"""One interview as it stands: a small frozen value, to and from JSON, and restored from the record."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from flows.draw import AskingOrder, asking_order
+from flows.events import (
+    Began,
+    Effect,
+    Ended,
+    ErasureRequested,
+    LanguageChosen,
+    ResponseGiven,
+    ResponseRetracted,
+)
+from flows.instrument import (
+    MARK_NONRESPONSE,
+    NONRESPONSE_MARKS,
+    NUMBER_GIVEN,
+    UNANSWERED,
+    Instrument,
+)
+from flows.wave import Wave
+
+
+@dataclass(frozen=True, slots=True)
+class Interview:
+    """One respondent, one instrument, one wave. Small, frozen, JSON-able through dump and load."""
+
+    id: str
+    instrument: str  # id@version it began with and goes on with
+    wave: str
+    language: str
+    mode: str
+    budget: int
+    seed: int
+    blocks: str  # block indexes in the drawn order, two hex digits each
+    answers: str  # one character an item in questionnaire order, see instrument.py
+    at: str = ""  # current item
+    stage: str = "item"
+    page: int = 0
+    tries: int = 0  # invalid replies in a row
+    shown_at: int = 0  # ms
+    last_at: int = 0  # ms
+    disposition: str = ""  # "" in progress
+    receipt: str = ""
+    shuffled: bool = False  # items within a battery too
+
+
+def order_of(instrument: Instrument, interview: Interview) -> AskingOrder:
+    """All items that this respondent may meet, in the order drawn."""
+    return asking_order(instrument, interview.blocks, interview.seed if interview.shuffled else None)
+
+
+_NAMES = tuple(f.name for f in fields(Interview))
+
+
+def dump_interview(interview: Interview) -> list[Any]:
+    """JSON-able: the fields in order. `load_interview` reads it, and older ones with fewer fields."""
+    return [getattr(interview, name) for name in _NAMES]
+
+
+def load_interview(values: list[Any]) -> Interview:
+    """What `dump_interview` wrote. Fields are only ever added at the end, with defaults."""
+    return Interview(*values)
+
+
+def restore(wave: Wave, interview_id: str, effects: Iterable[Effect], last_at: int) -> Interview:
+    """The interview that these recorded effects leave behind, at its first unanswered item.
+
+    Raises ValueError without a `Began` among them.
+    """
+    instrument = wave.instrument
+    interview: Interview | None = None
+    for effect in effects:
+        if isinstance(effect, Began):
+            order = [b.index for name in effect.blocks.split() for b in instrument.blocks if b.id == name]
+            interview = Interview(
+                interview_id, effect.instrument, effect.wave, effect.language, effect.mode, 160,
+                effect.seed, "".join(f"{b:02x}" for b in order), UNANSWERED * len(instrument.items),
+                at=instrument.items[0].id, stage="language" if len(wave.languages) > 1 else "item",
+                shuffled=effect.items_shuffled,
+            )  # fmt: skip
+        elif interview is not None:
+            interview = _folded(instrument, interview, effect)
+    if interview is None:
+        raise ValueError("the record of an interview starts with Began")
+    if not interview.disposition:
+        follows = order_of(instrument, interview).following(interview.answers)
+        interview = replace(interview, at=follows.id if follows else interview.at)
+    return replace(interview, shown_at=last_at, last_at=last_at)
+
+
+def _folded(instrument: Instrument, interview: Interview, effect: Effect) -> Interview:
+    def marked(item_id: str, mark: str) -> str:
+        i = instrument.by_id[item_id].index
+        return interview.answers[:i] + mark + interview.answers[i + 1 :]
+
+    match effect:
+        case LanguageChosen(language):
+            return replace(interview, language=language, stage="item")
+        case ResponseGiven(item=item_id, option=option):
+            item = instrument.by_id[item_id]
+            marks = {o.id: o.mark for o in item.scale.options} if item.scale else {"": NUMBER_GIVEN}
+            mark = marks.get(option) or NONRESPONSE_MARKS[option]
+            return replace(interview, answers=marked(item_id, mark), at=item_id)
+        case ResponseRetracted(item=item_id):
+            return replace(interview, answers=marked(item_id, UNANSWERED), disposition="")
+        case Ended(disposition):
+            return replace(interview, disposition=disposition)
+        case ErasureRequested(receipt):
+            blank = UNANSWERED * len(interview.answers)
+            return replace(interview, answers=blank, disposition="withdrawn", receipt=receipt)
+        case _:
+            return interview
+
+
+def answered_marks(instrument: Instrument, interview: Interview) -> dict[str, str]:
+    """Item id -> option id, nonresponse name, or "given" for a number; only what is answered."""
+    out = {}
+    for item in instrument.items:
+        mark = interview.answers[item.index]
+        if mark == UNANSWERED:
+            continue
+        if mark == NUMBER_GIVEN:
+            out[item.id] = "given"
+        elif mark in MARK_NONRESPONSE:
+            out[item.id] = MARK_NONRESPONSE[mark]
+        elif item.scale:
+            out[item.id] = next(o.id for o in item.scale.options if o.mark == mark)
+    return out

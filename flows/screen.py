@@ -1,0 +1,237 @@
+"""What one screen shows: numbering, paging, alphabet, budgets; and how a reply to it is read.
+
+A screen is text in GSM 03.38 within a budget of septets (TS 23.038). Longer content is paged:
+`98 More` leads on, `0 Back` leads back, and an option is never cut. Keys count on over the pages,
+and every key of the item works on each of its pages.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from flows.gsm import SEPTETS, SMS_PART_SEPTETS, SMS_SEPTETS, fold, septets
+from flows.instrument import Item
+from flows.wave import Wave
+
+BACK = "0"
+MORE = "98"
+SKIP = "99"
+#: A number item may accept 98 and 99 as answers, so its skip key is one that no number reads as.
+SKIP_NUMBER = "00"
+
+#: The longest reply looked at. Handsets send 160 at most; more is not an answer.
+MAX_REPLY = 160
+
+
+class LayoutError(ValueError):
+    """A word or an option does not fit on a screen by itself. The text must be made shorter."""
+
+
+def skip_key(item: Item) -> str:
+    """The key that leads to the reasons for skipping `item`."""
+    return SKIP_NUMBER if item.kind == "number" else SKIP
+
+
+@dataclass(frozen=True, slots=True)
+class Menu:
+    """A choice that the dialogue itself offers: prompt names for the head and the options."""
+
+    head: str
+    options: tuple[str, ...]
+    back: bool = False
+
+
+# ---------------------------------------------------------------- layout
+
+
+def lay_out(
+    head: str,
+    lines: Sequence[str],
+    *,
+    budget: int,
+    more: str = "",
+    back: str = "",
+    first_back: bool = False,
+    skip: str = "",
+    detail: str = "",
+) -> tuple[str, ...]:
+    """Pages of at most `budget` septets: `head` broken at words, each of `lines` whole, `detail` after.
+
+    more, back, skip: the hints of the footer ("98 More"), "" = none. `first_back`: whether the first
+    page offers the way back too. Raises LayoutError where something cannot fit.
+    """
+    units = _units(head) + [("\n", line) for line in lines]
+    pages: list[str] = []
+
+    def footer(goes_on: bool) -> str:
+        hints = (more if goes_on else "", skip, back if pages or first_back else "")
+        return " ".join(h for h in hints if h)
+
+    def fill(units: list[tuple[str, str]], follows: bool) -> None:
+        while units:
+            room = budget - _below(footer(follows))
+            if _cost(units) <= room:
+                pages.append(_join(units, footer(follows)))
+                return
+            room = budget - _below(footer(True))
+            count = 0
+            while count < len(units) and _cost(units[: count + 1]) <= room:
+                count += 1
+            if count == 0:
+                raise LayoutError(f"does not fit on a screen of {budget} septets: {units[0][1][:40]!r}")
+            pages.append(_join(units[:count], footer(True)))
+            units = units[count:]
+
+    fill(units, bool(detail))
+    fill(_units(detail), False)
+    return tuple(pages)
+
+
+def _units(text: str) -> list[tuple[str, str]]:
+    """(separator before, word) of a text; line breaks are kept as separators."""
+    return [
+        ("\n" if first and number else " ", word)
+        for number, line in enumerate(text.split("\n"))
+        for first, word in ((n == 0, w) for n, w in enumerate(line.split()))
+    ]
+
+
+def _cost(units: Sequence[tuple[str, str]]) -> int:
+    return sum(1 + septets(word) for _, word in units) - 1
+
+
+def _below(footer: str) -> int:
+    return 1 + septets(footer) if footer else 0
+
+
+def _join(units: Sequence[tuple[str, str]], footer: str) -> str:
+    body = "".join(sep + word for sep, word in units)[1:]
+    return f"{body}\n{footer}" if footer else body
+
+
+@lru_cache(maxsize=65_536)
+def item_pages(
+    wave: Wave, language: str, index: int, mode: str, budget: int, back: bool, notice: str
+) -> tuple[str, ...]:
+    """All pages of an item. `notice`: a line in front, after a wrong key."""
+    item = wave.instrument.items[index]
+    words = wave.instrument.languages[language]
+    prompts = words.prompts
+    text = words.items[item.id]
+    sms = mode == "sms"
+    own = text.sms if sms else text.ussd
+    lines = [f"{key} {label}" for key, label in enumerate(option_labels(wave, language, index), 1)]
+    return lay_out(
+        "\n".join(filter(None, (notice, _insert(wave, own or text.text)))),
+        lines,
+        budget=_sms_budget(wave) if sms else budget,
+        more=f"{MORE} {fold(prompts['more'])}",
+        back="" if sms else f"{BACK} {fold(prompts['back'])}",
+        first_back=back and not sms,
+        skip=f"{skip_key(item)} {fold(prompts['skip'])}" if item.nonresponse else "",
+        detail=_insert(wave, text.detail),
+    )
+
+
+@lru_cache(maxsize=4096)
+def option_labels(wave: Wave, language: str, index: int) -> tuple[str, ...]:
+    """The options of an item as shown, in the order of their keys."""
+    scale = wave.instrument.items[index].scale
+    if scale is None:
+        return ()
+    texts = wave.instrument.languages[language].options[scale.id]
+    return tuple(fold(texts[o.id]) for o in scale.options)
+
+
+@lru_cache(maxsize=16_384)
+def menu_screen(
+    wave: Wave,
+    language: str,
+    menu: Menu,
+    mode: str,
+    budget: int,
+    notice: str,
+    inserted: tuple[tuple[str, str], ...],
+) -> str:
+    """The one screen of a menu. Raises LayoutError where it does not fit one."""
+    prompts = wave.instrument.languages[language].prompts
+    head = fold(prompts[menu.head].format(**dict(inserted)))
+    lines = [f"{key} {fold(prompts[o])}" for key, o in enumerate(menu.options, 1)]
+    pages = lay_out(
+        "\n".join(filter(None, (notice, head))),
+        lines,
+        budget=_sms_budget(wave) if mode == "sms" else budget,
+        back=f"{BACK} {fold(prompts['back'])}" if menu.back else "",
+        first_back=menu.back,
+    )
+    if len(pages) != 1:
+        raise LayoutError(f"menu {menu.head} takes {len(pages)} screens; shorten its prompts")
+    return pages[0]
+
+
+def language_screen(wave: Wave, budget: int) -> str:
+    """The choice of language: who asks, then each language by its own name."""
+    names = [fold(wave.instrument.languages[x].name) for x in wave.languages]
+    pages = lay_out(fold(wave.owner), [f"{k} {n}" for k, n in enumerate(names, 1)], budget=budget)
+    if len(pages) != 1:
+        raise LayoutError("the choice of language takes more than one screen; offer fewer languages")
+    return pages[0]
+
+
+@lru_cache(maxsize=4096)
+def prompt(wave: Wave, language: str, name: str, inserted: tuple[tuple[str, str], ...] = ()) -> str:
+    """A fixed phrase, with its values inserted and folded to the alphabet."""
+    return fold(wave.instrument.languages[language].prompts[name].format(**dict(inserted)))
+
+
+def _insert(wave: Wave, text: str) -> str:
+    return fold(text.format(owner=wave.owner, contact=wave.contact, code=wave.code))
+
+
+def _sms_budget(wave: Wave) -> int:
+    return SMS_SEPTETS if wave.sms_parts == 1 else wave.sms_parts * SMS_PART_SEPTETS
+
+
+# ---------------------------------------------------------------- reading a reply
+
+
+def clean(text: str) -> str:
+    """A reply as compared: folded, lower case, one space between words; digits of any script plain.
+
+    Used for matching only. Replies over MAX_REPLY characters read as nothing.
+    """
+    if text.isascii() and text.isdigit() and len(text) <= MAX_REPLY:
+        return text
+    if len(text) > MAX_REPLY:
+        return ""
+    plain = "".join(str(unicodedata.digit(c)) if c.isdigit() else c for c in text)
+    return " ".join(fold(unicodedata.normalize("NFKC", plain)).casefold().split())
+
+
+def match_option(reply: str, labels: Sequence[str]) -> int | None:
+    """The 0-based option that a cleaned reply names: by number, by its text, or by its first word
+    where no other option begins with the same one."""
+    number = reply.rstrip(".)").replace(" ", "")
+    if number.isascii() and number.isdigit():
+        position = int(number) if len(number) < 4 else 0
+        return position - 1 if 1 <= position <= len(labels) and not number.startswith("0") else None
+    plain = [clean(label) for label in labels]
+    if reply in plain:
+        return plain.index(reply)
+    first = [label.split(" ")[0].strip(".,;:!?") for label in plain]
+    return first.index(reply) if first.count(reply) == 1 else None
+
+
+def read_number(reply: str, least: int, most: int) -> int | None:
+    """A cleaned reply as a whole number within bounds; spaces between digits are ignored."""
+    number = reply.replace(" ", "").rstrip(".")
+    if not (number.isascii() and number.isdigit() and len(number) < 10):
+        return None
+    value = int(number)
+    return value if least <= value <= most else None
+
+
+def encodable(text: str) -> bool:
+    """Whether every character of `text` is in the alphabet."""
+    return all(c in SEPTETS for c in text)
