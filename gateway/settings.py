@@ -1,0 +1,248 @@
+"""Settings from the environment and `.env`. Read by main.py only; everybody else receives values.
+
+Secrets fail closed: a verb that needs one refuses to start without it. Only `run` makes secrets, in
+its data folder. No secret ever stands in an error, a log line or a `repr`.
+"""
+
+import difflib
+import os
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PREFIX = "DIAL16_"
+
+#: What `run` keeps in its data folder: the secrets it made, in the form of a `.env`, mode 0600.
+RUN_ENV = "run.env"
+
+
+class SettingsError(Exception):
+    """The environment is wrong. Lists every fault, each with the variable and what to set."""
+
+    def __init__(self, faults: list[str]):
+        self.faults = tuple(faults)
+        super().__init__("\n".join(faults))
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    name: str  # without the prefix
+    default: str  # as the README's table shows it
+    meaning: str
+
+
+#: Every variable there is. The README's table is checked against this by a test.
+SETTINGS = (
+    Setting("DATA_DIR", "./data", "folder of the SQLite file, the embedded store and what `run` makes"),
+    Setting("HOST", "127.0.0.1", "address to listen on"),
+    Setting("PORT", "8016", "port to listen on"),
+    Setting(
+        "DATABASE_URL",
+        "SQLite in the data folder",
+        "where answers are kept: `postgresql+psycopg://...` or `sqlite:///...`",
+    ),
+    Setting(
+        "REDIS_URL",
+        "embedded (`run` only)",
+        "where interviews in progress are kept: `redis://...`, `rediss://...` or `unix://...`",
+    ),
+    Setting(
+        "WEBHOOK_SECRET",
+        "made by `run`",
+        "part of the webhook's path, 32 characters or more; two, comma-separated, during a change",
+    ),
+    Setting(
+        "PSEUDONYM_KEY",
+        "made by `run`",
+        "32 bytes or more; turns numbers into pseudonyms. Lose it and no respondent is recognised again",
+    ),
+    Setting("WAVE_FILE", "deploy/wave.toml", "the fielding period: see docs/waves.md"),
+    Setting("INSTRUMENT_DIR", "flows/sdg_16_6_2", "the questionnaire and its languages"),
+    Setting(
+        "SIMULATOR",
+        "on for `run`, else off",
+        "`on`: serve the handset page and its simulated aggregator; anyone who reaches them can dial",
+    ),
+    Setting("LIVE_DAYS", "90", "days that an interview stays in the live store after its last hop"),
+    Setting("LOG_LEVEL", "info", "debug, info, warning or error"),
+)
+
+#: Refused unless set, by the verbs that need them.
+SECRETS = ("WEBHOOK_SECRET", "PSEUDONYM_KEY")
+
+_NAMES = frozenset(PREFIX + s.name for s in SETTINGS)
+_DEFAULTS = {"DATA_DIR": "./data", "HOST": "127.0.0.1", "PORT": "8016", "WAVE_FILE": "deploy/wave.toml",
+             "INSTRUMENT_DIR": "flows/sdg_16_6_2", "LIVE_DAYS": "90", "LOG_LEVEL": "info"}  # fmt: skip
+#: Characters that stand in a URL's path as they are (RFC 3986 section 2.3).
+_URL_SAFE = re.compile(r"[A-Za-z0-9._~-]+\Z")
+_MAKE_ONE = "make one with: openssl rand -hex 32"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    data_dir: Path
+    host: str
+    port: int
+    database_url: str = field(repr=False)  # may hold a password
+    redis_url: str = field(repr=False)  # "" : none given
+    webhook_secrets: tuple[str, ...] = field(repr=False)
+    pseudonym_key: bytes = field(repr=False)
+    wave_file: Path
+    instrument_dir: Path
+    simulator: bool | None  # None: as the verb has it
+    live_days: int
+    log_level: str
+
+    @classmethod
+    def from_environment(
+        cls, environ: Mapping[str, str], *dotenv: Path, needs: tuple[str, ...] = ()
+    ) -> "Settings":
+        """The settings; the environment wins over each file of `dotenv`, an earlier file over a later.
+
+        `needs` names those that must be set. Raises SettingsError listing every fault.
+        """
+        faults: list[str] = []
+        given: dict[str, str] = {}
+        for path in reversed(dotenv):
+            given |= read_dotenv(path, faults)
+        given |= {k: v for k, v in environ.items() if k.startswith(PREFIX)}
+        for name in sorted(given.keys() - _NAMES):
+            near = difflib.get_close_matches(name, _NAMES, 1)
+            faults.append(f"{name}: unknown; {f'did you mean {near[0]}?' if near else 'remove it'}")
+
+        def value(name: str) -> str:
+            return given.get(PREFIX + name, "").strip() or _DEFAULTS.get(name, "")
+
+        def fault(name: str, message: str) -> None:
+            faults.append(f"{PREFIX}{name}: {message}")
+
+        def whole(name: str, least: int, most: int) -> int:
+            text = value(name)
+            if text.isascii() and text.isdigit() and least <= int(text) <= most:
+                return int(text)
+            fault(name, f"must be a whole number from {least} to {most}")
+            return least
+
+        for name in needs:
+            if not value(name):
+                why = _MAKE_ONE if name in SECRETS else "or use `main.py run`, which brings its own"
+                fault(name, f"is not set; set it ({why})")
+        database_url, redis_url = value("DATABASE_URL"), value("REDIS_URL")
+        if database_url and not database_url.startswith(("sqlite:///", "postgresql+psycopg://")):
+            fault("DATABASE_URL", "must begin with postgresql+psycopg:// or sqlite:///")
+        if redis_url and not redis_url.startswith(("redis://", "rediss://", "unix://")):
+            fault("REDIS_URL", "must begin with redis://, rediss:// or unix://")
+        simulator = value("SIMULATOR").lower()
+        if simulator not in ("", "on", "off"):
+            fault("SIMULATOR", "must be on or off")
+        log_level = value("LOG_LEVEL").lower()
+        if log_level not in ("debug", "info", "warning", "error"):
+            fault("LOG_LEVEL", "must be debug, info, warning or error")
+        webhook_secrets = tuple(s.strip() for s in value("WEBHOOK_SECRET").split(",") if s.strip())
+        for message in _secret_faults(webhook_secrets):
+            fault("WEBHOOK_SECRET", message)
+        pseudonym_key = value("PSEUDONYM_KEY").encode()
+        if pseudonym_key and (len(pseudonym_key) < 32 or len(set(pseudonym_key)) < 8):
+            fault("PSEUDONYM_KEY", f"must have at least 32 bytes, not all alike; {_MAKE_ONE}")
+        if pseudonym_key and pseudonym_key.decode() in webhook_secrets:
+            fault("PSEUDONYM_KEY", f"must differ from the webhook secret; {_MAKE_ONE}")
+        data_dir = Path(value("DATA_DIR")).absolute()
+        settings = cls(
+            data_dir=data_dir,
+            host=value("HOST"),
+            port=whole("PORT", 1, 65_535),
+            database_url=database_url or f"sqlite:///{data_dir / 'dial16.sqlite3'}",
+            redis_url=redis_url,
+            webhook_secrets=webhook_secrets,
+            pseudonym_key=pseudonym_key,
+            wave_file=Path(value("WAVE_FILE")),
+            instrument_dir=Path(value("INSTRUMENT_DIR")),
+            simulator=None if not simulator else simulator == "on",
+            live_days=whole("LIVE_DAYS", 1, 3650),
+            log_level=log_level,
+        )
+        if faults:
+            raise SettingsError(faults)
+        return settings
+
+    @property
+    def missing_secrets(self) -> tuple[str, ...]:
+        """Names of the secrets that are not set."""
+        have = {"WEBHOOK_SECRET": self.webhook_secrets, "PSEUDONYM_KEY": self.pseudonym_key}
+        return tuple(name for name in SECRETS if not have[name])
+
+    def environment(self) -> dict[str, str]:
+        """These settings as variables, for a child process."""
+        out = {
+            "DATA_DIR": str(self.data_dir), "HOST": self.host, "PORT": str(self.port),
+            "DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url,
+            "WEBHOOK_SECRET": ",".join(self.webhook_secrets), "PSEUDONYM_KEY": self.pseudonym_key.decode(),
+            "WAVE_FILE": str(self.wave_file), "INSTRUMENT_DIR": str(self.instrument_dir),
+            "SIMULATOR": "" if self.simulator is None else "on" if self.simulator else "off",
+            "LIVE_DAYS": str(self.live_days), "LOG_LEVEL": self.log_level,
+        }  # fmt: skip
+        return {PREFIX + name: text for name, text in out.items()}
+
+
+def _secret_faults(given: tuple[str, ...]) -> list[str]:
+    """What is wrong with the webhook's secrets, without repeating one."""
+    faults = []
+    if len(given) > 2:
+        faults.append("give one, or two while one replaces the other")
+    if any(len(s) < 32 or len(set(s)) < 8 for s in given):
+        faults.append(f"must have at least 32 characters, not all alike; {_MAKE_ONE}")
+    if any(not _URL_SAFE.match(s) for s in given):
+        faults.append("stands in a URL: use only letters, digits and . _ ~ -")
+    return faults
+
+
+def read_dotenv(path: Path, faults: list[str]) -> dict[str, str]:
+    """Our variables out of a `.env`: `NAME=value` a line, `#` comments, `export`, quotes.
+
+    Other programs' variables are passed over. No file: nothing.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        faults.append(
+            f"{path}: cannot be read ({type(error).__name__}); make it a UTF-8 file that you may read"
+        )
+        return {}
+    out = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        line = line.strip().removeprefix("export ").strip()
+        if not line or line.startswith("#"):
+            continue
+        name, equals, value = (part.strip() for part in line.partition("="))
+        if not equals:
+            faults.append(f"{path}:{number}: must be NAME=value")  # the line itself may hold a secret
+            continue
+        if value[:1] in ("'", '"'):
+            quote = value[0]
+            value, closed, rest = value[1:].partition(quote)
+            if not closed or rest.split("#")[0].strip():
+                faults.append(f"{path}:{number}: close the quotation mark at the value's end")
+        else:
+            value = value.split(" #")[0].strip()
+        if name.startswith(PREFIX):
+            out[name] = value
+    return out
+
+
+def make_secrets(data_dir: Path, names: Sequence[str]) -> None:
+    """Make the named secrets in `data_dir`. For `run` on a laptop only.
+
+    The file is readable by its owner alone from the moment it exists.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True)
+    file = os.open(data_dir / RUN_ENV, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(file, "a", encoding="utf-8") as out:
+        if out.tell() == 0:
+            out.write(
+                "# Made by `main.py run`. Keep it: without the key no respondent is recognised again.\n"
+            )
+        out.writelines(f"{PREFIX}{name}={secrets.token_hex(32)}\n" for name in names)

@@ -1,0 +1,126 @@
+"""Settings: where they come from, what is refused, and that nothing secret is shown."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from gateway.settings import RUN_ENV, SECRETS, SETTINGS, Settings, SettingsError, make_secrets
+
+SECRET = "0123456789abcdef" * 4
+KEY = "fedcba9876543210" * 4
+
+
+def refused(environ: dict[str, str], *dotenv: Path, needs: tuple[str, ...] = ()) -> str:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment(environ, *dotenv, needs=needs)
+    return str(caught.value)
+
+
+def test_nothing_set_is_enough_to_read_data() -> None:
+    settings = Settings.from_environment({})
+    assert (settings.host, settings.port, settings.live_days) == ("127.0.0.1", 8016, 90)
+    assert settings.data_dir == Path("data").absolute()
+    assert settings.database_url == f"sqlite:///{settings.data_dir}/dial16.sqlite3"
+    assert settings.redis_url == "" and settings.simulator is None
+    assert settings.missing_secrets == SECRETS
+
+
+def test_environment_wins_over_each_file_in_turn(tmp_path: Path) -> None:
+    first, second = tmp_path / ".env", tmp_path / RUN_ENV
+    first.write_text(
+        "# ours\nexport DIAL16_PORT=9001 # a comment\nOTHER=ignored\n"
+        f"DIAL16_HOST='0.0.0.0'\nDIAL16_PSEUDONYM_KEY={KEY}\n"
+    )
+    second.write_text(f'DIAL16_PORT=9002\nDIAL16_WEBHOOK_SECRET="{SECRET}"\nDIAL16_HOST=10.0.0.1\n')
+    settings = Settings.from_environment({"DIAL16_HOST": "::1", "HOME": "/"}, first, second)
+    assert (settings.host, settings.port) == ("::1", 9001)
+    assert settings.webhook_secrets == (SECRET,) and settings.pseudonym_key == KEY.encode()
+
+
+def test_every_fault_is_listed_at_once_with_variable_and_fix() -> None:
+    message = refused(
+        {
+            "DIAL16_PORT": "eighty",
+            "DIAL16_LIVE_DAYS": "0",
+            "DIAL16_DATABASE_URL": "postgresql://u:hunter2hunter2@db/x",
+            "DIAL16_REDIS_URL": "localhost:6379",
+            "DIAL16_SIMULATOR": "maybe",
+            "DIAL16_LOG_LEVEL": "loud",
+            "DIAL16_WEBHOOK_SECRET": "short/secret",
+            "DIAL16_PSEUDONYM_KEY": "a" * 40,
+            "DIAL16_WEBHOOK_SECRETS": "x",
+        }
+    )
+    for (
+        name
+    ) in "PORT LIVE_DAYS DATABASE_URL REDIS_URL SIMULATOR LOG_LEVEL WEBHOOK_SECRET PSEUDONYM_KEY".split():
+        assert f"DIAL16_{name}: " in message
+    assert "did you mean DIAL16_WEBHOOK_SECRET?" in message
+    assert "openssl rand -hex 32" in message and "from 1 to 65535" in message
+    for secret in ("hunter2", "short/secret", "a" * 40):
+        assert secret not in message
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_secrets_fail_closed(name: str) -> None:
+    good = {"DIAL16_WEBHOOK_SECRET": SECRET, "DIAL16_PSEUDONYM_KEY": KEY}
+    assert Settings.from_environment(good, needs=SECRETS).missing_secrets == ()
+    for empty in ({}, {f"DIAL16_{name}": "  "}):
+        rest = {k: v for k, v in good.items() if not k.endswith(name)}
+        assert f"DIAL16_{name}: is not set" in refused(rest | empty, needs=SECRETS)
+
+
+def test_two_secrets_while_one_replaces_the_other_not_three() -> None:
+    other, third = SECRET[::-1], "A1b2C3d4" * 4
+    settings = Settings.from_environment({"DIAL16_WEBHOOK_SECRET": f"{SECRET}, {other}"})
+    assert settings.webhook_secrets == (SECRET, other)
+    assert "one, or two" in refused({"DIAL16_WEBHOOK_SECRET": f"{SECRET},{other},{third}"})
+
+
+def test_one_value_may_not_be_both_secret_and_key() -> None:
+    assert "must differ" in refused({"DIAL16_WEBHOOK_SECRET": SECRET, "DIAL16_PSEUDONYM_KEY": SECRET})
+
+
+def test_a_broken_line_is_named_by_number_not_shown(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text(f"DIAL16_PORT=8016\n{SECRET}\nDIAL16_HOST='open\n")
+    message = refused({}, file)
+    assert ".env:2: must be NAME=value" in message and ".env:3: close the quotation" in message
+    assert SECRET not in message
+
+
+def test_an_unreadable_file_is_a_fault_a_missing_one_is_not(tmp_path: Path) -> None:
+    Settings.from_environment({}, tmp_path / "absent")
+    assert "cannot be read" in refused({}, tmp_path)
+
+
+def test_secrets_are_not_in_the_repr() -> None:
+    settings = Settings.from_environment(
+        {
+            "DIAL16_WEBHOOK_SECRET": SECRET,
+            "DIAL16_PSEUDONYM_KEY": KEY,
+            "DIAL16_REDIS_URL": "redis://:hunter2@live",
+            "DIAL16_DATABASE_URL": "postgresql+psycopg://u:hunter3@db/x",
+        }
+    )
+    for secret in (SECRET, KEY, "hunter2", "hunter3"):
+        assert secret not in repr(settings) + str(settings)
+
+
+def test_a_child_process_gets_the_same_settings() -> None:
+    given = Settings.from_environment(
+        {"DIAL16_WEBHOOK_SECRET": SECRET, "DIAL16_PSEUDONYM_KEY": KEY, "DIAL16_SIMULATOR": "on"}
+    )
+    assert Settings.from_environment(given.environment()) == given
+    assert given.environment().keys() == {f"DIAL16_{s.name}" for s in SETTINGS}
+
+
+def test_made_secrets_are_good_and_readable_by_their_owner_only(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    make_secrets(folder, SECRETS[:1])
+    make_secrets(folder, SECRETS[1:])
+    file = folder / RUN_ENV
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    settings = Settings.from_environment({}, file, needs=SECRETS)
+    assert len(settings.webhook_secrets[0]) == 64 and len(settings.pseudonym_key) == 64
