@@ -196,9 +196,11 @@ class EmbeddedValkey:
 
 def _command_line(pid: int) -> bytes:
     """How process `pid` was started, as it shows itself; empty if there is none."""
-    if sys.platform == "linux":  # a slim machine has no ps
-        try:
-            return Path(f"/proc/{pid}/cmdline").read_bytes()
-        except OSError:
-            return b""
-    return subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, check=False).stdout
+    if sys.platform != "linux":
+        return subprocess.run(
+            ["ps", "-o", "command=", "-p", str(pid)], capture_output=True, check=False
+        ).stdout
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()  # a slim machine has no ps
+    except OSError:
+        return b""
