@@ -1,0 +1,95 @@
+"""What RQ workers do: work that nobody on the line waits for.
+
+A job's arguments are row ids or nothing: never a number, an answer or a secret, for RQ keeps them
+in Redis. What a job needs beyond that (the database, the wave's windows) is composed in the worker's
+process before it starts, see `compose`; JSON is the only serializer, so that writing to Redis is not
+running code.
+"""
+
+import contextlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import redis
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.retry import Retry
+from rq import Queue
+from rq import Worker as RQWorker
+from rq.exceptions import DuplicateJobError
+from rq.serializers import JSONSerializer
+
+QUEUE = "dial16"
+SWEEP_EVERY = timedelta(minutes=10)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """What the jobs of this process use."""
+
+    close_unfinished: Callable[[datetime], int]  # closes what was not resumed in time; how many
+
+
+_composition: Composition | None = None
+
+
+def compose(composition: Composition) -> None:
+    """Give this process what its jobs use; work horses inherit it by fork."""
+    global _composition
+    _composition = composition
+
+
+def close_stale_interviews() -> int:
+    """Interviews that nobody resumed within the wave's window become `partial` or `break_off`.
+
+    Safe to run at any time and several at once: closing a closed one changes nothing.
+    """
+    if _composition is None:
+        raise RuntimeError("this worker was not composed: start it with `main.py work`")
+    closed = _composition.close_unfinished(datetime.now(UTC))
+    if closed:
+        log.info("closed %d interviews that were not resumed in time", closed)
+    return closed
+
+
+def schedule_sweep(queue: Queue, now: datetime) -> None:
+    """See that the sweep runs once in the ten minutes to come, however many workers ask for it.
+
+    The job's id is that of its ten minutes: a fixed id alone would be taken as long as RQ keeps the
+    last run's result, and would lose the next run when that result expires.
+    """
+    period = int(SWEEP_EVERY.total_seconds())
+    turn = int(now.timestamp()) // period + 1
+    at = datetime.fromtimestamp(turn * period, UTC)
+    with contextlib.suppress(DuplicateJobError):  # another worker asked first
+        queue.enqueue_at(at, close_stale_interviews, job_id=f"close-stale-interviews-{turn}", unique=True)
+
+
+class Worker(RQWorker):
+    """RQ's worker, which also keeps the recurring jobs scheduled: a Redis that was wiped has them
+    again a minute later."""
+
+    def run_maintenance_tasks(self) -> None:
+        super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
+        schedule_sweep(self.queues[0], datetime.now(UTC))
+
+
+def open_queue(redis_url: str) -> tuple[Queue, Any]:
+    """The queue and its connection, which waits out a restart of Redis instead of failing."""
+    connection = redis.Redis.from_url(
+        redis_url, retry=Retry(ExponentialWithJitterBackoff(cap=2, base=0.1), 10)
+    )
+    return Queue(QUEUE, connection=connection, serializer=JSONSerializer), connection
+
+
+def work(redis_url: str, composition: Composition, *, burst: bool = False, log_level: str = "info") -> None:
+    """Run jobs until SIGTERM, with the scheduler for those due later."""
+    compose(composition)
+    queue, connection = open_queue(redis_url)
+    worker = Worker([queue], connection=connection, serializer=JSONSerializer, maintenance_interval=60)
+    worker.log_job_description = False
+    worker.work(with_scheduler=True, burst=burst, logging_level=log_level.upper())

@@ -1,0 +1,351 @@
+"""Dial 16 on the command line, and its composition root: settings are read here and nowhere else.
+
+Each verb imports what it runs when it runs, so that `--help` is at once there and one verb does not
+need what another one does.
+"""
+
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gateway.settings import PREFIX, RUN_ENV, SECRETS, Settings, make_secrets
+
+if TYPE_CHECKING:
+    from flows.wave import Wave
+
+HERE = Path(__file__).resolve().parent
+
+app = typer.Typer(
+    help="Dial 16: a USSD and SMS survey gateway for SDG indicator 16.6.2.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # it would print local variables: numbers, answers, secrets
+)
+
+
+# ---------------------------------------------------------------- composition
+
+
+def read_settings(*needs: str, run_folder: bool = False) -> Settings:
+    """The settings; `needs` names those without which the verb cannot work.
+
+    run_folder: what `run` made in its data folder counts too, for the verbs beside it.
+    """
+    if not run_folder:
+        return Settings.from_environment(os.environ, Path(".env"), needs=needs)
+    data_dir = Settings.from_environment(os.environ, Path(".env")).data_dir
+    return Settings.from_environment(os.environ, Path(".env"), data_dir / RUN_ENV, needs=needs)
+
+
+def read_wave(settings: Settings) -> "Wave":
+    """The wave and its instrument, checked whole."""
+    from flows.instrument import load
+    from flows.wave import load_wave
+
+    return load_wave(settings.wave_file, load(settings.instrument_dir))
+
+
+def simulator_secret(settings: Settings) -> str:
+    """The simulator's part of the path, derived so that it needs no setting of its own."""
+    import hashlib
+    import hmac
+
+    return hmac.new(settings.webhook_secrets[0].encode(), b"dial16 simulator v1", hashlib.sha256).hexdigest()
+
+
+def base_url(settings: Settings) -> str:
+    """Where this machine's own programs and browser reach the gateway."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+
+
+# ---------------------------------------------------------------- the service
+
+
+@app.command()
+def run() -> None:
+    """Run the whole service on this machine: embedded store, SQLite, gateway, recorder and worker."""
+    from gateway import supervisor
+    from storage.embedded import lock_folder
+
+    settings = read_settings(run_folder=True)
+    with lock_folder(settings.data_dir):
+        if made := settings.missing_secrets:
+            make_secrets(settings.data_dir, made)
+            settings = read_settings(*SECRETS, run_folder=True)
+            names = " and ".join(PREFIX + name for name in made)
+            say(f"made {names} in {settings.data_dir / RUN_ENV}: keep that file")
+        settings = replace(settings, simulator=settings.simulator is not False)
+        supervisor.refuse_port_in_use(settings.host, settings.port)
+        wave = read_wave(settings)
+
+        def prepare() -> None:
+            from storage.database import migrate as migrate_database
+            from storage.database import open_engine
+
+            engine = open_engine(settings.database_url)
+            migrate_database(engine, wave.instrument)
+            engine.dispose()
+
+        supervisor.run(
+            HERE,
+            settings.data_dir,
+            {**os.environ, **settings.environment()},
+            base_url(settings),
+            embedded=not settings.redis_url,
+            prepare=prepare,
+            say=say,
+            announce=lambda: announce(settings, wave.code),
+        )
+
+
+def announce(settings: Settings, code: str) -> None:
+    """Tell the operator where to dial, to look and to post."""
+    url, secret = base_url(settings), settings.webhook_secrets[0]
+    if not sys.stdout.isatty():  # a log file is no place for a secret
+        secret = f"<{PREFIX}WEBHOOK_SECRET>"
+    if settings.simulator:
+        typer.echo(f"Dial   {code} at {url}/handset, or `make dial` in another terminal")
+    typer.echo(f"Look   {url}/")
+    typer.echo(f"Post   {url}/hooks/africastalking/{secret}/ussd and .../ussd/events")
+    typer.echo("Ctrl-C ends it.")
+
+
+@app.command()
+def serve() -> None:
+    """Serve the webhooks and pages: the gateway alone, as many times as needed."""
+    settings = read_settings("REDIS_URL", *SECRETS)
+    import uvicorn
+
+    from gateway.app import create_app
+
+    application = create_app(
+        wave=read_wave(settings),
+        live_url=settings.redis_url,
+        database_url=settings.database_url,
+        pseudonym_key=settings.pseudonym_key,
+        secrets=settings.webhook_secrets,
+        simulator_secret=simulator_secret(settings) if settings.simulator else None,
+        live_days=settings.live_days,
+    )
+    uvicorn.run(
+        application,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        access_log=False,  # it would write the secret path, and cost a fifth of a hop
+        server_header=False,
+        log_level="warning" if settings.log_level == "info" else settings.log_level,
+        timeout_keep_alive=75,  # longer than an aggregator's or proxy's own, so that they close first
+        timeout_graceful_shutdown=5,
+    )
+
+
+@app.command()
+def record() -> None:
+    """Fold what happened from the live store into the database: the recorder, one or several."""
+    import socket
+    import threading
+
+    from storage.database import check_schema, open_engine
+    from storage.recorder import Recorder
+
+    settings = read_settings("REDIS_URL")
+    log_to_stderr(settings)
+    engine = open_engine(settings.database_url)
+    check_schema(engine)
+    stop = threading.Event()
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sign, lambda signum, frame: stop.set())
+    Recorder(settings.redis_url, engine, f"{socket.gethostname()}-{os.getpid()}").run(stop)
+
+
+@app.command()
+def work() -> None:
+    """Run queued and recurring jobs: an RQ worker, one or several."""
+    from gateway import jobs
+    from storage.database import open_engine
+    from storage.dispositions import close_unfinished
+
+    settings = read_settings("REDIS_URL")
+    log_to_stderr(settings)
+    wave = read_wave(settings)
+    composition = jobs.Composition(
+        close_unfinished=lambda now: close_unfinished(open_engine(settings.database_url), wave, now)
+    )
+    jobs.work(settings.redis_url, composition, log_level=settings.log_level)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to this release's schema, with the instrument's codebook and the views."""
+    from storage.database import migrate as migrate_database
+    from storage.database import open_engine
+
+    settings = read_settings()
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    migrate_database(open_engine(settings.database_url), read_wave(settings).instrument)
+    typer.echo("The database has this release's schema.")
+
+
+# ---------------------------------------------------------------- the instrument
+
+
+@app.command()
+def check(
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the diagram and the printable questionnaires.")
+    ] = None,
+) -> None:
+    """Prove the instrument over all its paths, languages and modes; list all faults, exit 1 on any."""
+    import flows.check
+
+    wave = read_wave(read_settings())
+    for line in flows.check.run(wave.instrument, wave, out):
+        typer.echo(line)
+
+
+# ---------------------------------------------------------------- handsets
+
+
+@app.command()
+def dial(
+    code: Annotated[str, typer.Option(help="What to dial; the wave's code if not given.")] = "",
+    msisdn: Annotated[str, typer.Option(help="The number to dial from.")] = "+233200000016",
+    network: Annotated[str, typer.Option(help="Network code: MCC and MNC.")] = "62001",
+    url: Annotated[str, typer.Option(help="The gateway; this machine's if not given.")] = "",
+    save: Annotated[Path | None, typer.Option(help="Write the dialogue there as a transcript test.")] = None,
+) -> None:
+    """A handset in the terminal, against the running service."""
+    from gateway import handset
+
+    settings = read_settings("WEBHOOK_SECRET", run_folder=True)
+    handset.dial(
+        url or base_url(settings),
+        simulator_secret(settings),
+        code or read_wave(settings).code,
+        msisdn,
+        network,
+        save,
+    )
+
+
+@app.command()
+def demo(
+    respondents: Annotated[int, typer.Argument(min=1, max=20_000, help="How many dial.")] = 200,
+    seed: Annotated[int, typer.Option(help="The same seed plays the same respondents.")] = 16,
+) -> None:
+    """Simulated respondents through the real webhook, with drop-outs and duplicates; then the table.
+
+    Uses the running service, or starts one in a temporary folder. Exit 1 unless every answer that was
+    acknowledged is recorded, once.
+    """
+    from gateway import demo as demonstration
+    from gateway.supervisor import not_ready
+
+    settings = read_settings(run_folder=True)
+    if settings.missing_secrets or not_ready(base_url(settings)):
+        typer.echo("No service is running here: one is started in a temporary folder.")
+        with demonstration.temporary_service(HERE, os.environ) as environ:
+            settings = Settings.from_environment(environ, needs=SECRETS)
+            passed = _demo(settings, respondents, seed)
+    else:
+        passed = _demo(settings, respondents, seed)
+    raise typer.Exit(0 if passed else 1)
+
+
+def _demo(settings: Settings, respondents: int, seed: int) -> bool:
+    from gateway import demo as demonstration
+    from storage.database import open_engine
+
+    return demonstration.demo(
+        read_wave(settings),
+        f"{base_url(settings)}/hooks/africastalking/{settings.webhook_secrets[0]}/ussd",
+        open_engine(settings.database_url),
+        settings.pseudonym_key,
+        respondents,
+        seed,
+    )
+
+
+# ---------------------------------------------------------------- results
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="Where to write the CSV files.")] = Path("export"),
+) -> None:
+    """Write the responses as CSV: long, wide, and the codebook."""
+    from rich.progress import Progress
+
+    from storage.analysis.export import export_csv
+    from storage.database import check_schema, open_engine
+
+    settings = read_settings()
+    engine = open_engine(settings.database_url)
+    check_schema(engine)
+    with Progress() as progress:
+        export_csv(engine, read_wave(settings).instrument, folder, progress)
+    typer.echo(f"Written to {folder}")
+
+
+@app.command()
+def indicator() -> None:
+    """Show the indicator by service: attribute shares, their mean, the overall share. Unweighted."""
+    from storage.analysis.indicator import indicator as compute
+    from storage.database import check_schema, open_engine
+
+    settings = read_settings()
+    engine = open_engine(settings.database_url)
+    check_schema(engine)
+    typer.echo(compute(engine, read_wave(settings).instrument))
+
+
+# ---------------------------------------------------------------- words and refusals
+
+
+def say(message: str) -> None:
+    """A line for the operator, apart from what a verb prints as its result."""
+    typer.echo(f"dial16: {message}", err=True)
+
+
+def log_to_stderr(settings: Settings) -> None:
+    """Log lines of our own modules, at the level set."""
+    import logging
+
+    logging.basicConfig(
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=settings.log_level.upper()
+    )
+
+
+def refusals() -> tuple[type[Exception], ...]:
+    """Errors that tell the operator what to do; any other is a bug and shows where it came from."""
+    from flows.instrument import InstrumentError
+    from gateway.settings import SettingsError
+    from gateway.supervisor import RunError
+    from storage.database import DatabaseURLError, SchemaError
+    from storage.embedded import EmbeddedError
+
+    return SettingsError, InstrumentError, RunError, EmbeddedError, DatabaseURLError, SchemaError
+
+
+def main() -> None:
+    """Run the verb; a refusal is its text and exit 1, not a traceback."""
+    try:
+        app()
+    except Exception as error:
+        if not isinstance(error, refusals()):
+            raise
+        for line in str(error).splitlines():
+            say(line)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
