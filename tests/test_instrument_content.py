@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from flows.instrument import load
+from flows.screen import item_pages
+from flows.wave import Wave
 
 INSTRUMENT = load(Path(__file__).parent.parent / "flows" / "sdg_16_6_2")
 
@@ -239,6 +241,35 @@ def test_consent_names_who_asks_and_how_to_withdraw() -> None:
         assert "{owner}" in consent.text
         for value in ("{owner}", "{code}", "{contact}"):
             assert value in consent.detail
+
+
+SHORT_SCALES = {
+    "consent",
+    "yes_no",
+    "agreement",
+    "satisfaction",
+    "difficulty",
+    "sex",
+    "residence",
+    "block_gate",
+}
+
+
+@pytest.mark.parametrize("language", sorted(INSTRUMENT.languages))
+def test_question_and_all_answers_stand_on_one_screen(language: str) -> None:
+    # Only the lists (regions, reasons, documents) may need more. 160 septets, footer included.
+    wave = Wave(
+        id="w", instrument=INSTRUMENT, languages=(language,), owner="Ghana Statistical Service",
+        contact="0302 000 000", code="*384*16#",
+    )  # fmt: skip
+    spread = set()
+    for item in INSTRUMENT.items:
+        if scale_of(item.id) in SHORT_SCALES:
+            first = item_pages(wave, language, item.index, "ussd", 160, item.block > 0, "")[0]
+            last = len(item.scale.options) if item.scale else 0
+            if f"\n{last} " not in first:
+                spread.add(item.id)
+    assert not spread
 
 
 # ---------------------------------------------------------------- routing
