@@ -39,7 +39,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _read_object(body: bytes) -> dict[str, Any]:
     try:
         fields = json.loads(body.decode(), object_pairs_hook=_once)
-    except (ValueError, RecursionError):  # ValueError: not UTF-8, not JSON, or a number of thousands of digits
+    except (ValueError, RecursionError):  # ValueError also of a number of thousands of digits
         raise WireError(400, "the body must be JSON in UTF-8") from None
     if not isinstance(fields, dict):
         raise WireError(400, "the body must be a JSON object")
