@@ -87,7 +87,8 @@ __all__ = [
     "EFFECTS", "Began", "BlockSkipped", "Consented", "Dialled", "Effect", "Ended", "ErasureRequested",
     "Event", "Interview", "InvalidReply", "LanguageChosen", "MenuChosen", "PageTurned", "Replied",
     "ResponseGiven", "ResponseRetracted", "Resumed", "Screen", "Step", "WentBack", "answered_marks",
-    "dump_effect", "dump_interview", "load_effect", "load_interview", "restore", "step",
+    "dump_effect", "dump_interview", "lapsed", "load_effect", "load_interview", "restore", "skip_reasons",
+    "step",
 ]  # fmt: skip
 
 
@@ -214,7 +215,7 @@ class _Turn:
 
     def menu(self) -> Menu:
         if self.stage == "why":
-            return Menu("why", tuple(n for n in _REASON_ORDER if n in self.item.nonresponse), back=True)
+            return Menu("why", skip_reasons(self.item), back=True)
         if self.stage == "stuck" and not self.item.nonresponse:
             return _STUCK_WITHOUT_SKIP
         return _MENUS[self.stage]
@@ -301,15 +302,17 @@ class _Turn:
         return self.go_to(follows)
 
 
-# A person who skips picks the honest reason first: "I don't know" before "I'd rather not say".
-_REASON_ORDER = ("dont_know", "refused", "not_applicable")
+def skip_reasons(item: Item) -> tuple[str, ...]:
+    """The reasons for skipping that an item allows, as offered: "I don't know" before "I'd rather not
+    say", so that nobody refuses for want of an answer."""
+    return tuple(n for n in ("dont_know", "refused", "not_applicable") if n in item.nonresponse)
 
 
 # ---------------------------------------------------------------- dialling
 
 
 def _dial(wave: Wave, interview: Interview | None, event: Dialled) -> Step:
-    if interview is None or _lapsed(wave, interview, event.at):
+    if interview is None or lapsed(wave, interview, event.at):
         return _begin(wave, event)
     interview = replace(interview, mode=event.mode, budget=event.budget)
     turn = _Turn(wave, interview, event.at)
@@ -332,7 +335,7 @@ def _dial(wave: Wave, interview: Interview | None, event: Dialled) -> Step:
     return turn.done(turn.show_menu("resume"))
 
 
-def _lapsed(wave: Wave, interview: Interview, now: int) -> bool:
+def lapsed(wave: Wave, interview: Interview, now: int) -> bool:
     """Unfinished for longer than the resume window. What is finished stays so."""
     if interview.disposition in ("complete", "withdrawn"):
         return False

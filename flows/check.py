@@ -1,0 +1,376 @@
+"""Proves an instrument before it runs: walks every path with the real engine, in every language and mode.
+
+For each order of the drawn blocks the walk visits every (item, answers that still matter) pair and
+tries every key there: options, reasons for skipping, back, more, wrong keys, hanging up and dialling
+again. It proves that every key leads somewhere, that each answer leads forward only (so every path
+ends), and that every screen keeps to its budget and alphabet. All faults are listed.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import pairwise, permutations
+
+from flows.engine import Dialled, Interview, InvalidReply, Replied, Screen, Step, skip_reasons, step
+from flows.gsm import parts, septets, unencodable
+from flows.instrument import Fault, Instrument, InstrumentError, Item
+from flows.interview import order_of
+from flows.questionnaire import NONRESPONSE_MARKS, PROMPTS, UNANSWERED
+from flows.screen import (
+    BACK,
+    MORE,
+    LayoutError,
+    clean,
+    item_pages,
+    language_screen,
+    option_labels,
+    prompt,
+    skip_key,
+)
+from flows.wave import Wave
+
+_PASSED = "x"  # an answer that no later condition reads; no option has this mark
+_REPLY_MS = 1000
+#: Stand-ins at least as long as anything a prompt ever inserts.
+_LONGEST = {
+    "answered": "99", "part": "9", "parts": "9", "receipt": "MMMMMM", "min": "999", "max": "999",
+    "hours": "999",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Walked:
+    """What a walk found. Hops count requests, from the dial to the last screen of one session."""
+
+    language: str
+    status: str
+    mode: str
+    screens: int  # distinct
+    widest: int  # septets
+    sms_parts: int  # of the longest
+    keys: int  # tried
+    routes: int  # distinct sequences of items, over all orders
+    median_hops: int  # over routes; each answer on its item's first screen
+    most_hops: int  # every option paged to, every question skipped that can be
+
+
+_Node = tuple[int, str]  # position in the asking order, answers that still matter
+
+
+@dataclass
+class _Walk:
+    wave: Wave
+    language: str
+    mode: str
+    budget: int
+    faults: dict[Fault, None] = field(default_factory=dict)
+    screens: set[str] = field(default_factory=set)
+    keys: int = 0
+
+    def fault(self, key: str, message: str, file: str = "") -> None:
+        self.faults[Fault(file or f"{self.language}.toml", key, message)] = None
+
+    def see(self, key: str, screen: Screen) -> None:
+        """Checks a screen that a respondent may meet."""
+        if screen.text in self.screens:
+            return
+        self.screens.add(screen.text)
+        if strange := unencodable(screen.text):
+            self.fault(key, f"shows {strange}, which GSM 03.38 lacks")
+        elif (width := septets(screen.text)) > self.most_septets:
+            self.fault(key, f"a screen of {width} septets; at most {self.most_septets} ({self.mode})")
+
+    @property
+    def most_septets(self) -> int:
+        return self.budget if self.mode == "ussd" else self.wave.sms_parts * 153
+
+    def take(self, interview: Interview, key: str) -> Step:
+        self.keys += 1
+        return step(self.wave, interview, Replied(interview.last_at + _REPLY_MS, key))
+
+
+def check(wave: Wave) -> list[Walked]:
+    """Walks everything. Raises InstrumentError with all faults, each naming file and key."""
+    faults: dict[Fault, None] = dict.fromkeys(_data_faults(wave.instrument))
+    walked = []
+    for language, words in wave.instrument.languages.items():
+        # Drafts are proved too: they are what a reviewer reads next.
+        alone = replace(wave, languages=(language,))
+        for mode in ("ussd", "sms"):
+            budgets = sorted({wave.budget, *wave.budgets.values()}) if mode == "ussd" else [wave.budget]
+            for budget in budgets:
+                walk = _Walk(alone, language, mode, budget)
+                _layouts(walk)
+                if not walk.faults:  # what cannot be laid out cannot be walked
+                    found = _walk(walk, words.status)
+                    if budget == wave.budget:
+                        walked.append(found)
+                faults |= walk.faults
+    try:
+        language_screen(wave, min([wave.budget, *wave.budgets.values()]))
+    except LayoutError as error:
+        faults[Fault("wave", "languages", str(error))] = None
+    if faults:
+        raise InstrumentError(faults)
+    return walked
+
+
+def _data_faults(instrument: Instrument) -> Iterator[Fault]:
+    """What the indicator needs of the data, whatever the wording."""
+    attributes = Counter(i.service for i in instrument.items if i.role == "attribute")
+    overall = Counter(i.service for i in instrument.items if i.role == "overall")
+    for service in attributes.keys() | overall.keys():
+        # Metadata 16.6.2: the mean of five attribute shares, and one overall item, for each service.
+        if attributes[service] != 5 or overall[service] != 1 or not service:
+            yield Fault(
+                "questionnaire.toml",
+                f"service {service or '-'}",
+                f"has {attributes[service]} attribute and {overall[service]} overall items; give 5 and 1",
+            )
+    for role in ("sex", "age", "region", "residence", "adult"):
+        if sum(i.role == role for i in instrument.items) > 1:
+            yield Fault("questionnaire.toml", f"role {role}", "more than one item has it")
+    for item in instrument.items:
+        if item.groups:
+            bounds = [(g.least, item.most if g.most is None else g.most) for g in item.groups]
+            whole = [item.least, *(least for least, _ in bounds[1:])]
+            if [b[0] for b in bounds] != whole or any(
+                most + 1 != after for (_, most), (after, _) in pairwise(bounds)
+            ):
+                yield Fault(
+                    "questionnaire.toml", f"items.{item.id}.groups", "must cover min to max without gaps"
+                )
+
+
+def _layouts(walk: _Walk) -> None:
+    """Every item under every notice, and every prompt with its longest values, must lay out."""
+    wave, language = walk.wave, walk.language
+    for item in wave.instrument.items:
+        labels = [clean(label) for label in option_labels(wave, language, item.index)]
+        if len(set(labels)) != len(labels):
+            walk.fault(f"items.{item.id}", "two options read alike once folded to the phone's alphabet")
+        for notice in ("", prompt(wave, language, _notice(item), _values(_notice(item), wave))):
+            for back in (False, True):
+                try:
+                    item_pages(wave, language, item.index, walk.mode, walk.budget, back, notice)
+                except LayoutError as error:
+                    walk.fault(f"items.{item.id}", str(error))
+    for name in PROMPTS:
+        text = prompt(wave, language, name, _values(name, wave))
+        if septets(text) > walk.most_septets:
+            walk.fault(f"prompts.{name}", f"takes {septets(text)} septets; at most {walk.most_septets}")
+
+
+def _notice(item: Item) -> str:
+    return "invalid_number" if item.kind == "number" else "invalid_choice"
+
+
+def _values(name: str, wave: Wave) -> tuple[tuple[str, str], ...]:
+    return tuple((v, wave.code if v == "code" else _LONGEST[v]) for v in sorted(PROMPTS[name]))
+
+
+def _orders(wave: Wave) -> Iterator[str]:
+    """`Interview.blocks` for every draw that a respondent may get."""
+    blocks = wave.instrument.blocks
+    drawn = [b.index for b in blocks if b.drawn]
+    before = [b.index for b in blocks if not b.drawn and (not drawn or b.index < drawn[0])]
+    after = [b.index for b in blocks if not b.drawn and b.index not in before]
+    for chosen in permutations(drawn, wave.services_each or len(drawn)):
+        if wave.shuffle_blocks or list(chosen) == sorted(chosen):
+            yield "".join(f"{b:02x}" for b in (*before, *chosen, *after))
+
+
+def _walk(walk: _Walk, status: str) -> Walked:
+    routes: Counter[int] = Counter()
+    most = 0
+    for blocks in _orders(walk.wave):
+        seen: dict[_Node, tuple[Counter[int], int]] = {}
+        first = step(walk.wave, None, Dialled(0, "0" * 16, 0, walk.mode, walk.budget))
+        interview = replace(first.interview, blocks=blocks)
+        walk.see("consent", first.screen)
+        try:
+            here, longest = _routes(walk, interview, seen)
+        except LayoutError as error:
+            walk.fault("prompts", str(error))
+            continue
+        routes += Counter({hops + 1: n for hops, n in here.items()})  # + the dial
+        most = max(most, longest + 1)
+    widest = max(walk.screens, key=septets, default="")
+    return Walked(
+        walk.language, status, walk.mode, len(walk.screens), septets(widest), parts(widest), walk.keys,
+        routes.total(), _median(routes), most,
+    )  # fmt: skip
+
+
+def _routes(
+    walk: _Walk, interview: Interview, seen: dict[_Node, tuple[Counter[int], int]]
+) -> tuple[Counter[int], int]:
+    """Hops from this node to the end: how many routes of each length, and the longest way."""
+    node = _node(walk, interview)
+    if node in seen:
+        return seen[node]
+    instrument = walk.wave.instrument
+    order = order_of(instrument, interview)
+    interview = replace(interview, answers=node[1], last_at=0, shown_at=0)
+    item = order.items[node[0]]
+    _try_other_keys(walk, interview, item)
+    hops: Counter[int] = Counter()
+    longest = 0
+    targets: set[_Node | str] = set()
+    for key, cost in _answers(walk, interview, item):
+        taken, extra = _answer(walk, interview, item, key)
+        if taken.interview.disposition:
+            target: _Node | str = taken.interview.disposition
+            onward, farthest = Counter({0: 1}), 0
+        else:
+            target = _node(walk, taken.interview)
+            if target[0] <= node[0]:
+                walk.fault(
+                    f"items.{item.id}", f"an answer leads back to {taken.interview.at}", "questionnaire.toml"
+                )
+                continue
+            onward, farthest = _routes(walk, taken.interview, seen)
+        longest = max(longest, cost + extra + farthest)
+        if target not in targets:
+            targets.add(target)
+            hops += Counter({1 + extra + n: count for n, count in onward.items()})
+    seen[node] = hops, longest
+    return seen[node]
+
+
+def _node(walk: _Walk, interview: Interview) -> _Node:
+    """Where an interview stands, without the answers that nothing further on reads."""
+    order = order_of(walk.wave.instrument, interview)
+    position = order.place[interview.at]
+    matter = {i for item in order.items[position:] for every in item.ask_if for i, _ in every}
+    answers = [UNANSWERED] * len(interview.answers)
+    for item in order.items[:position]:
+        answers[item.index] = interview.answers[item.index] if item.index in matter else _PASSED
+    return position, "".join(answers)
+
+
+def _answers(walk: _Walk, interview: Interview, item: Item) -> Iterator[tuple[str, int]]:
+    """(key, requests it takes to get to it and press it) of every answer to an item."""
+    pages = _pages(walk, interview, item)
+    if item.scale is None:
+        yield str(item.least), 1
+        yield str(item.most), 1
+    else:
+        labels = option_labels(walk.wave, walk.language, item.index)
+        for number, label in enumerate(labels, 1):
+            shown = [n for n, page in enumerate(pages) if f"\n{number} {label}" in f"\n{page}"]
+            if not shown:
+                walk.fault(f"items.{item.id}", f"option {number} is cut; it stands whole on no page")
+            yield str(number), 1 + (shown[0] if shown else 0)
+    for reason in item.nonresponse:
+        yield f"{skip_key(item)}*{reason}", 2
+
+
+def _answer(walk: _Walk, interview: Interview, item: Item, key: str) -> tuple[Step, int]:
+    """The step that an answer takes, and the requests that a pause after it adds."""
+    skip, joint, reason = key.partition("*")
+    taken = walk.take(interview, skip)
+    if joint:
+        walk.see(f"items.{item.id}", taken.screen)
+        taken = walk.take(taken.interview, str(skip_reasons(item).index(reason) + 1))
+        if taken.interview.answers[item.index] != NONRESPONSE_MARKS[reason]:
+            walk.fault(f"items.{item.id}", f"skipping as {reason} records something else")
+    walk.see(f"items.{item.id}", taken.screen)
+    _expect_valid(walk, item, key, taken)
+    if taken.interview.stage != "pause":
+        return taken, 0
+    stopped = walk.take(taken.interview, "2")
+    walk.see("prompts.stopped", stopped.screen)
+    if not stopped.screen.ends:
+        walk.fault("prompts.pause", "stopping does not end the session")
+    _wrong_keys(walk, item, taken.interview)
+    taken = walk.take(taken.interview, "1")
+    walk.see(f"items.{taken.interview.at}", taken.screen)
+    return taken, 1
+
+
+def _pages(walk: _Walk, interview: Interview, item: Item) -> tuple[str, ...]:
+    back = order_of(walk.wave.instrument, interview).previous(item.id, interview.answers) is not None
+    return item_pages(walk.wave, walk.language, item.index, walk.mode, walk.budget, back, "")
+
+
+def _try_other_keys(walk: _Walk, interview: Interview, item: Item) -> None:
+    """Every key that is no answer: paging there and back, back, wrong keys, dialling again."""
+    key = f"items.{item.id}"
+    pages = _pages(walk, interview, item)
+    here = interview
+    for number, page in enumerate(pages):
+        walk.see(key, Screen(page))
+        if number + 1 < len(pages):
+            turned = walk.take(here, MORE)
+            _expect_valid(walk, item, MORE, turned)
+            here = turned.interview
+    for _ in pages[1:]:
+        turned = walk.take(here, BACK)
+        _expect_valid(walk, item, BACK, turned)
+        here = turned.interview
+    if f"{BACK} " in pages[0].rpartition("\n")[2]:
+        back = walk.take(interview, BACK)
+        walk.see(f"items.{back.interview.at}", back.screen)
+        _expect_valid(walk, item, BACK, back)
+    _wrong_keys(walk, item, interview)
+    if item.nonresponse:
+        _wrong_keys(walk, item, walk.take(interview, skip_key(item)).interview)
+    _dial_again(walk, interview)
+
+
+def _wrong_keys(walk: _Walk, item: Item, interview: Interview) -> None:
+    """Wrong keys three times over, then every way out that is offered."""
+    here = interview
+    for _ in range(3):
+        wrong = walk.take(here, "?")
+        walk.see(f"items.{item.id}", wrong.screen)
+        here = wrong.interview
+        if wrong.screen.ends:
+            return
+    if here.stage != "stuck":
+        walk.fault(f"items.{item.id}", "three wrong keys lead to no other way out")
+        return
+    for way in ("1", "2", "3") if item.nonresponse else ("1", "2"):
+        out = walk.take(here, way)
+        walk.see(f"items.{item.id}", out.screen)
+        _expect_valid(walk, item, way, out)
+    _wrong_keys_end(walk, item, here)
+
+
+def _wrong_keys_end(walk: _Walk, item: Item, stuck: Interview) -> None:
+    here = stuck
+    for _ in range(3):
+        wrong = walk.take(here, "?")
+        walk.see("prompts.stuck", wrong.screen)
+        here = wrong.interview
+    if not wrong.screen.ends:
+        walk.fault(f"items.{item.id}", "wrong keys can go on for ever")
+
+
+def _dial_again(walk: _Walk, interview: Interview) -> None:
+    again = step(walk.wave, interview, Dialled(_REPLY_MS, "0" * 16, 0, walk.mode, walk.budget))
+    walk.see("prompts.welcome_back", again.screen)
+    if again.interview.stage != "resume":
+        return
+    for way in ("1", "2", "3"):
+        taken = walk.take(again.interview, way)
+        walk.see("prompts.welcome_back", taken.screen)
+        if taken.interview.stage == "withdraw":
+            for choice in ("1", "2"):
+                walk.see("prompts.withdraw_confirm", walk.take(taken.interview, choice).screen)
+
+
+def _expect_valid(walk: _Walk, item: Item, key: str, taken: Step) -> None:
+    if any(isinstance(e, InvalidReply) for e in taken.effects):
+        walk.fault(f"items.{item.id}", f"key {key!r} is shown but leads nowhere")
+
+
+def _median(routes: Counter[int]) -> int:
+    """The lower median of a multiset given as value -> count."""
+    half, passed = (routes.total() + 1) // 2, 0
+    for value, count in sorted(routes.items()):
+        passed += count
+        if passed >= half:
+            return value
+    return 0

@@ -1,0 +1,284 @@
+"""One hop, from the aggregator's request to the screen: load, compare, step, commit.
+
+What counts as new (see the table in tests/test_dialogue.py):
+    same session, transcript longer by one input     the engine takes a step
+    same session, same transcript                     the stored screen again, nothing else
+    same session, shorter or diverging transcript     the stored screen, noted as a conflict
+    same session, after its end                       the stored END again
+    an earlier session of this respondent             END: that session is over
+    another session                                   a dial: first, resumed, or after the end
+Whoever loses a race reads what the winner stored and answers from that.
+"""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from flows.engine import (
+    Began,
+    Dialled,
+    Event,
+    Interview,
+    Replied,
+    Screen,
+    dump_effect,
+    lapsed,
+    restore,
+    step,
+)
+from flows.instrument import InstrumentError, parse
+from flows.screen import prompt
+from flows.wave import Wave
+from gateway.messages import Hop, SessionEnded
+from storage.live import (
+    Live,
+    LiveStore,
+    NewerState,
+    compact,
+    hop_entry,
+    transcript_digest,
+)
+from storage.record import Recorded
+from storage.resp import Unavailable
+from storage.respondents import Pseudonyms
+
+log = logging.getLogger("dial16.dialogue")
+
+_RACES = 4  # lost races before the respondent is asked to dial again; each means another hop was served
+#: After a rebuild the version jumps past anything that was lost on its way to the record.
+_VERSION_JUMP = 1000
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """Which door a hop came through."""
+
+    aggregator: str
+    cumulative: bool
+
+
+class Dialogue:
+    """The hop's shell around the engine. Holds no state of a respondent."""
+
+    def __init__(
+        self,
+        wave: Wave,
+        live: LiveStore,
+        pseudonyms: Pseudonyms,
+        find_recorded: Callable[[str, str, int], Awaitable[Recorded | None]],
+        clock: Callable[[], int] = now_ms,
+    ):
+        """`find_recorded(respondent, wave, born)` looks a respondent up in the record, where the live
+        store born at `born` may have lost what the record has; None also while the record is away."""
+        self.wave = wave
+        self._live = live
+        self._pseudonyms = pseudonyms
+        self._find_recorded = find_recorded
+        self._clock = clock
+        self._waves = {wave.instrument.reference: wave}
+
+    async def hop(self, channel: Channel, hop: Hop) -> Screen:
+        """The screen that answers a hop. Raises Unavailable; nothing is committed then."""
+        wave = self.wave
+        if not hop.msisdn.startswith(wave.countries):
+            return self.phrase("not_covered")
+        if wave.service_codes and hop.service_code not in wave.service_codes:
+            return self.phrase("wave_closed")
+        respondent = self._pseudonyms.of(hop.msisdn)
+        live, born = await self._live.read(wave.id, respondent)
+        for _ in range(_RACES):
+            stored = live.version if live is not None else 0
+            if live is not None and live.session == hop.session:
+                new = _new_input(live, hop, channel.cumulative)
+                if isinstance(new, _Conflict):
+                    await self._note_conflict(live, respondent, new.what)
+                if new is None or isinstance(new, _Conflict):
+                    if live.over and not live.ends:
+                        return self.phrase("session_over", live.interview)
+                    return Screen(live.screen, live.ends)
+                event: Event = Replied(self._clock(), new)
+            elif live is not None and live.knows_past(hop.session):
+                return self.phrase("session_over", live.interview)
+            else:
+                live = live or await self._recorded(respondent, born)
+                event = self._dialled(hop, respondent, live)
+            screen, after, entry = await self._step(channel, hop, respondent, live, event)
+            try:
+                await self._live.commit(stored, respondent, after, entry)
+                return screen
+            except NewerState as newer:
+                live = newer.live
+        raise Unavailable("live store: too many hops of one respondent at once")
+
+    async def _step(
+        self, channel: Channel, hop: Hop, respondent: str, live: Live | None, event: Event
+    ) -> tuple[Screen, Live, str]:
+        """The engine's step on `live`: the screen, the record to store, and the stream's entry."""
+        interview = live.interview if live else None
+        wave = await self._wave_on(interview.instrument) if interview else self.wave
+        if interview and wave is not self.wave and lapsed(wave, interview, event.at):
+            wave = self.wave  # what begins anew begins on the instrument of today
+        taken = step(wave, interview, event)
+        screen = taken.screen
+        seen, digest = _seen(hop, channel.cumulative)
+        effects = [dump_effect(e) for e in taken.effects]
+        if live is not None and isinstance(event, Replied):
+            after = Live(
+                live.version + 1, live.session, seen, digest, live.hop + 1, screen.ends, live.past,
+                screen.text, screen.ends, taken.interview,
+            )  # fmt: skip
+            return screen, after, hop_entry(after, respondent, event.at, effects, None)
+        after = Live(
+            (live.version if live else 0) + 1, hop.session, seen, digest, 1, screen.ends,
+            live.past_with(live.session) if live else "", screen.text, screen.ends, taken.interview,
+        )  # fmt: skip
+        opened = {
+            "aggregator": channel.aggregator,
+            "network_code": hop.network_code,
+            "service_code": hop.service_code,
+            "extension": hop.text if wave.extension == "address" else "",
+        }
+        return screen, after, hop_entry(after, respondent, event.at, effects, opened)
+
+    def _dialled(self, hop: Hop, respondent: str, live: Live | None) -> Dialled:
+        wave = self.wave
+        ahead = tuple(hop.text.split("*")) if hop.text and wave.extension == "answers" else ()
+        return Dialled(
+            at=self._clock(),
+            id=self._pseudonyms.interview_id(respondent, hop.session),
+            seed=self._pseudonyms.seed(respondent, wave.id),
+            budget=wave.budget_for(hop.network_code),
+            ahead=ahead if live is None else (),
+        )
+
+    # ---- what is not in the live store
+
+    async def _recorded(self, respondent: str, born: int) -> Live | None:
+        """The interview rebuilt from the record, where the live store may have lost it."""
+        if not born:
+            born = await self._live.mark_born(self._clock())
+            log.warning("live store found empty; interviews are rebuilt from the record as people dial")
+        found = await self._find_recorded(respondent, self.wave.id, born)
+        if found is None:
+            return None
+        began = next(e for e in found.effects if isinstance(e, Began))
+        wave = await self._wave_on(began.instrument)
+        last_at = int(found.last_at.timestamp() * 1000)
+        interview = restore(wave, found.interview, found.effects, last_at)
+        version = (found.version // _VERSION_JUMP + 1) * _VERSION_JUMP
+        return Live(version, "", 0, "", 0, True, "", "", True, interview)
+
+    async def _wave_on(self, reference: str) -> Wave:
+        """This wave on the instrument version that an interview began with, also after a deploy."""
+        known = self._waves.get(reference)
+        if known is not None:
+            return known
+        sources = await self._live.instrument_sources(reference)
+        if sources is None:
+            raise Unavailable(f"instrument {reference} is in no store; deploy the release that had it")
+        try:
+            wave = self.wave.with_instrument(parse(sources))
+        except InstrumentError:
+            raise Unavailable(f"instrument {reference} as stored is not readable") from None
+        self._waves[reference] = wave
+        return wave
+
+    # ---- the session's end, and notes
+
+    async def session_ended(self, channel: Channel, notice: SessionEnded) -> None:
+        """Closes the session in the live record if it is the current one; notes it for the record."""
+        respondent = self._pseudonyms.of(notice.msisdn)
+        entry: dict[str, object] = {
+            "kind": "session_ended",
+            "session": notice.session,
+            "respondent": respondent,
+            "at": self._clock(),
+            "aggregator": channel.aggregator,
+            "status": notice.status,
+            "duration_ms": notice.duration_ms,
+            "hops": notice.hops,
+            "cost": notice.cost,
+            "network_code": notice.network_code,
+            "service_code": notice.service_code,
+            "error": notice.error,
+        }
+        for _ in range(_RACES):
+            live, _ = await self._live.read(self.wave.id, respondent)
+            if live is None or live.session != notice.session or live.over:
+                break
+            after = replace(live, version=live.version + 1, over=True)
+            try:
+                await self._live.commit(live.version, respondent, after, compact(entry))
+                return
+            except NewerState:
+                continue
+        await self._live.append(compact(entry))
+
+    async def _note_conflict(self, live: Live, respondent: str, what: str) -> None:
+        log.info("conflict %s interview=%s session=%s", what, live.interview.id, live.session)
+        entry = {
+            "kind": "conflict",
+            "interview": live.interview.id,
+            "respondent": respondent,
+            "session": live.session,
+            "at": self._clock(),
+            "what": what,
+        }
+        await self._live.append(compact(entry))
+
+    def phrase(self, name: str, interview: Interview | None = None) -> Screen:
+        """A last screen outside any interview, in the respondent's language where it is known."""
+        wave = self.wave
+        language = interview.language if interview else wave.languages[0]
+        if language not in wave.instrument.languages:
+            language = wave.languages[0]
+        inserted = (("code", wave.code),) if name in _WITH_CODE else ()
+        return Screen(prompt(wave, language, name, inserted), ends=True)
+
+
+_WITH_CODE = frozenset({"session_over", "unavailable"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Conflict:
+    what: str  # older_text | diverging_text | after_end | out_of_order
+
+
+def _seen(hop: Hop, cumulative: bool) -> tuple[int, str]:
+    """How much of the session is taken in with this hop."""
+    if cumulative:
+        return len(hop.text), transcript_digest(hop.text)
+    return hop.sequence, ""
+
+
+def _new_input(live: Live, hop: Hop, cumulative: bool) -> str | _Conflict | None:
+    """The input that is new with this hop; None for a repeat of the last one.
+
+    A cumulative transcript is compared as a whole: inputs may hold `*`, so it is never split.
+    """
+    if not cumulative:
+        if hop.sequence == live.seen:
+            return None
+        if hop.sequence != live.seen + 1:
+            return _Conflict("out_of_order")
+        return _Conflict("after_end") if live.over else hop.text
+    text, seen = hop.text, live.seen
+    if len(text) < seen:
+        return _Conflict("older_text")
+    if transcript_digest(text[:seen]) != live.digest:
+        return _Conflict("diverging_text")
+    if len(text) == seen:
+        return None
+    if live.over:
+        return _Conflict("after_end")
+    if seen == 0:
+        # A blank first input leaves the transcript as it was; the next one then begins with the joint.
+        return text.removeprefix("*")
+    if text[seen] != "*":
+        return _Conflict("diverging_text")
+    return text[seen + 1 :]

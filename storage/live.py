@@ -1,0 +1,184 @@
+"""Interviews in progress, on Redis or Valkey: one read and one atomic write a hop.
+
+    dial16:interview:{wave}:{pseudonym}   the interview, its session, its last screen; versioned
+    dial16:events                         what happened, a stream that the recorder folds into SQL
+    dial16:instruments                    every instrument version that a live interview may be on
+    dial16:born                           when this store was last found empty, ms
+
+The write is one script: if the version is the one that was read, the state is set and the events
+are appended, else what is there now comes back and nothing is written.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import hiredis
+
+from flows.interview import Interview, dump_interview, load_interview
+from storage.resp import RespClient, Unavailable
+
+EVENTS = "dial16:events"
+_INSTRUMENTS = "dial16:instruments"
+_BORN = "dial16:born"
+
+_COMMIT = """
+if redis.call('GETRANGE', KEYS[1], 0, 7) ~= ARGV[1] then return redis.call('GET', KEYS[1]) end
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+redis.call('XADD', KEYS[2], '*', 'e', ARGV[4])
+return 1
+"""
+_COMMIT_SHA = hashlib.sha1(_COMMIT.encode()).hexdigest()
+
+_SESSIONS_REMEMBERED = 8  # closed sessions whose late repeats are told from a redial
+#: JSON as stored: no spaces, letters as they are.
+compact = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
+
+
+class NewerState(Exception):
+    """Somebody else took the step first. `live` is what stands there now, None if it is gone."""
+
+    def __init__(self, live: "Live | None"):
+        self.live = live
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """One respondent's live record: the interview, and the USSD session it is reached through."""
+
+    version: int  # commits so far; 0 = not stored yet
+    session: str
+    seen: int  # characters of the session's transcript taken in; or the last sequence number
+    digest: str  # of those characters
+    hop: int  # hops of this session
+    over: bool  # the session has ended
+    past: str  # digests of earlier sessions, six hex digits each
+    screen: str
+    ends: bool
+    interview: Interview
+
+    def knows_past(self, session: str) -> bool:
+        """Whether `session` is an earlier one of this respondent, whose hops come too late."""
+        mark = session_mark(session)
+        return any(self.past[k : k + 6] == mark for k in range(0, len(self.past), 6))
+
+    def past_with(self, session: str) -> str:
+        """`past` once `session` is closed too."""
+        return (self.past + session_mark(session))[-6 * _SESSIONS_REMEMBERED :] if session else self.past
+
+
+def session_mark(session: str) -> str:
+    return hashlib.blake2b(session.encode(), digest_size=3).hexdigest()
+
+
+def transcript_digest(text: str) -> str:
+    """Tells transcripts apart without keeping them; 64 bits."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def dump_live(live: Live) -> str:
+    """`version` as eight hex digits, then JSON: about 350 octets in the middle of an interview."""
+    return f"{live.version:08x}" + compact(
+        [
+            live.session, live.seen, live.digest, live.hop, live.over, live.past, live.screen, live.ends,
+            dump_interview(live.interview),
+        ]
+    )  # fmt: skip
+
+
+def load_live(raw: bytes) -> Live:
+    """What `dump_live` wrote. Raises ValueError or TypeError on anything else."""
+    session, seen, digest, hop, over, past, screen, ends, interview = json.loads(raw[8:])
+    return Live(
+        int(raw[:8], 16), session, seen, digest, hop, over, past, screen, ends, load_interview(interview)
+    )
+
+
+def hop_entry(
+    live: Live, respondent: str, at: int, effects: list[dict[str, Any]], opened: dict[str, str] | None
+) -> str:
+    """The stream entry of one hop: who and where by ids, what happened as effects. Never a number."""
+    interview = live.interview
+    entry: dict[str, Any] = {
+        "kind": "hop",
+        "interview": interview.id,
+        "respondent": respondent,
+        "wave": interview.wave,
+        "version": live.version,
+        "session": live.session,
+        "hop": live.hop,
+        "at": at,
+        "shown": interview.at,
+        "stage": interview.stage,
+        "mode": interview.mode,
+        "ends": live.ends,
+        "effects": effects,
+    }
+    if opened is not None:
+        entry["opened"] = opened
+    return compact(entry)
+
+
+class LiveStore:
+    """The live store as the hop uses it. Every method raises Unavailable when it is away or slow."""
+
+    def __init__(self, url: str, keep_days: int):
+        self._client = RespClient(url)
+        self._keep_seconds = str(keep_days * 86_400)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def read(self, wave: str, respondent: str) -> tuple[Live | None, int]:
+        """The live record, and when the store was born (0: it has just been found empty)."""
+        raw, born = await self._call("MGET", _key(wave, respondent), _BORN)
+        return (load_live(raw) if raw else None), int(born or 0)
+
+    async def commit(self, version: int, respondent: str, live: Live, entry: str) -> None:
+        """Stores `live` over the `version` that was read (0: nothing), together with its entry.
+
+        Raises NewerState when somebody else has stored a state since.
+        """
+        keys = (_key(live.interview.wave, respondent), EVENTS)
+        expected = f"{version:08x}" if version else ""
+        values = (expected, dump_live(live), self._keep_seconds, entry)
+        try:
+            answer = await self._call("EVALSHA", _COMMIT_SHA, "2", *keys, *values)
+        except hiredis.ReplyError as error:
+            if not str(error).startswith("NOSCRIPT"):
+                raise Unavailable(f"live store: refused ({str(error).split(' ', 1)[0]})") from None
+            answer = await self._call("EVAL", _COMMIT, "2", *keys, *values)
+        if answer != 1:
+            raise NewerState(load_live(answer) if answer else None)
+
+    async def append(self, entry: str) -> None:
+        """An entry that changes no interview: a late notice, a conflict."""
+        await self._call("XADD", EVENTS, "*", "e", entry)
+
+    async def mark_born(self, at: int) -> int:
+        """Notes the birth of an empty store, once; the birth that stands then."""
+        await self._call("SET", _BORN, str(at), "NX")
+        return int(await self._call("GET", _BORN) or at)
+
+    async def keep_instrument(self, reference: str, digest: str, sources: dict[str, str]) -> str:
+        """Keeps an instrument version, once; the digest of the one that stands then."""
+        packed = compact({"digest": digest, "sources": sources})
+        await self._call("HSETNX", _INSTRUMENTS, reference, packed)
+        return str(json.loads(await self._call("HGET", _INSTRUMENTS, reference))["digest"])
+
+    async def instrument_sources(self, reference: str) -> dict[str, str] | None:
+        raw = await self._call("HGET", _INSTRUMENTS, reference)
+        return None if raw is None else dict(json.loads(raw)["sources"])
+
+    async def _call(self, *command: Any) -> Any:
+        try:
+            return await self._client.call(*command)
+        except hiredis.ReplyError as error:
+            if str(error).startswith("NOSCRIPT"):
+                raise
+            raise Unavailable(f"live store: refused ({str(error).split(' ', 1)[0]})") from None
+
+
+def _key(wave: str, respondent: str) -> str:
+    return f"dial16:interview:{wave}:{respondent}"
