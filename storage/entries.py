@@ -1,0 +1,186 @@
+"""The event stream's entries, as the gateway writes them: read and checked one by one.
+
+    hop             one request and its reply: where the interview stands, and what happened
+    session_ended   the aggregator's notice; may come late, repeated, first, or for an unknown session
+    conflict        a request that did not fit the dialogue
+
+What cannot be read raises `Poison`, whose text names fields and never holds their values.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import Any
+
+from flows.engine import EFFECTS, Effect, load_effect
+
+STREAM = "dial16:events"
+FIELD = b"e"  # the one field of an entry
+
+_MOST_MS = 4_102_444_800_000  # the year 2100: beyond it a clock or a unit is wrong
+_MOST_INTEGER = 2**63 - 1  # what both engines store
+_COST = re.compile(r"\s*([A-Z]{3})\s*(-?\d+(?:\.\d+)?)\s*\Z")
+
+
+class Poison(Exception):
+    """This entry can never be folded in. The text names the field at fault, not its value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    interview: str
+    respondent: str
+    wave: str
+    version: int
+    session: str
+    hop: int
+    at: datetime
+    shown: str
+    stage: str
+    mode: str
+    opened: Mapping[str, str | None] | None
+    effects: tuple[Effect, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnded:
+    session: str
+    respondent: str
+    at: datetime
+    aggregator: str | None
+    network_code: str | None
+    service_code: str | None
+    status: str | None
+    error: str | None
+    duration_ms: int | None
+    hops: int | None
+    cost: str | None
+
+    @property
+    def cost_parts(self) -> tuple[str | None, float | None]:
+        """Currency and amount of "GHS 0.03"; None of what is written otherwise."""
+        match = _COST.match(self.cost or "")
+        return (match[1], float(match[2])) if match else (None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class ConflictNoted:
+    session: str
+    respondent: str
+    at: datetime
+    what: str
+    interview: str | None
+
+
+Entry = Hop | SessionEnded | ConflictNoted
+
+_INTEGER: tuple[type, ...] = (int,)
+_KINDS: Mapping[Any, tuple[type, ...]] = {
+    str: (str,), int: _INTEGER, float: (int, float), bool: (bool,), dict[str, float]: (dict,),
+}  # fmt: skip
+#: Each effect's fields and the JSON types they may have, from its dataclass.
+_EFFECT_FIELDS: Mapping[str, tuple[tuple[str, tuple[type, ...]], ...]] = {
+    name: tuple((f.name, _KINDS[f.type]) for f in fields(kind)) for name, kind in EFFECTS.items()
+}
+_NOTICE_TEXTS = ("aggregator", "network_code", "service_code", "status", "error", "cost")
+_OPENED = ("aggregator", "network_code", "service_code", "extension")
+
+
+def read_entry(raw: bytes | str) -> Entry:
+    """The entry in the stream field's JSON. Raises Poison."""
+    try:
+        data = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise Poison("not JSON") from None
+    if not isinstance(data, dict):
+        raise Poison("not a JSON object")
+    if (b"\\u0000" if isinstance(raw, bytes) else "\\u0000") in raw:  # type: ignore[operator]
+        raise Poison("text holds a NUL, which not every engine stores")
+    kind = data.get("kind")
+    if kind == "hop":
+        return _read_hop(data)
+    if kind == "session_ended":
+        rest: dict[str, Any] = {name: _text_or_none(data, name) for name in _NOTICE_TEXTS}
+        rest |= {name: _integer_or_none(data, name) for name in ("duration_ms", "hops")}
+        return SessionEnded(
+            session=_text(data, "session"),
+            respondent=_text(data, "respondent"),
+            at=_moment(data),
+            **rest,
+        )
+    if kind == "conflict":
+        return ConflictNoted(
+            session=_text(data, "session"),
+            respondent=_text(data, "respondent"),
+            at=_moment(data),
+            what=_text(data, "what"),
+            interview=_text_or_none(data, "interview"),
+        )
+    raise Poison("kind is missing or unknown")
+
+
+def _read_hop(data: dict[str, Any]) -> Hop:
+    opened = data.get("opened")
+    if opened is not None:
+        if type(opened) is not dict:
+            raise Poison("opened must be a table")
+        opened = {k: _text_or_none(opened, k) for k in _OPENED}
+    effects = data.get("effects")
+    if type(effects) is not list:
+        raise Poison("effects is missing or no list")
+    return Hop(
+        _text(data, "interview"), _text(data, "respondent"), _text(data, "wave"), _integer(data, "version"),
+        _text(data, "session"), _integer(data, "hop"), _moment(data), _text(data, "shown", empty=True),
+        _text(data, "stage", empty=True), _text(data, "mode"), opened,
+        tuple(_effect(e, n) for n, e in enumerate(effects)),
+    )  # fmt: skip
+
+
+def _effect(data: Any, position: int) -> Effect:
+    if type(data) is not dict:
+        raise Poison(f"effects[{position}] is no table")
+    known = _EFFECT_FIELDS.get(str(data.get("kind")))
+    if known is None:
+        raise Poison(f"effects[{position}].kind is missing or unknown")
+    for name, types in known:
+        value: Any = data.get(name)
+        if type(value) not in types or (types is _INTEGER and abs(value) > _MOST_INTEGER):
+            raise Poison(f"effects[{position}].{name} is missing or of another type")
+    try:
+        return load_effect(data)
+    except (TypeError, KeyError):  # a field that this release does not know
+        raise Poison(f"effects[{position}] has unknown fields") from None
+
+
+def _text(data: Mapping[str, Any], key: str, empty: bool = False) -> str:
+    value = data.get(key)
+    if type(value) is not str or not (value or empty):
+        raise Poison(f"{key} is missing or no text")
+    return value
+
+
+def _text_or_none(data: Mapping[str, Any], key: str) -> str | None:
+    value = data.get(key)
+    if value is not None and type(value) is not str:
+        raise Poison(f"{key} is no text")
+    return value
+
+
+def _integer(data: Mapping[str, Any], key: str) -> int:
+    value = data.get(key)
+    if type(value) is not int or not 0 <= value <= _MOST_INTEGER:
+        raise Poison(f"{key} is missing or no integer")
+    return value
+
+
+def _integer_or_none(data: Mapping[str, Any], key: str) -> int | None:
+    return None if data.get(key) is None else _integer(data, key)
+
+
+def _moment(data: Mapping[str, Any]) -> datetime:
+    value = _integer(data, "at")
+    if value > _MOST_MS:
+        raise Poison("at is out of range")
+    return datetime.fromtimestamp(value / 1000, UTC)

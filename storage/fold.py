@@ -1,0 +1,415 @@
+"""Folding hops into the record: the same tables come out whatever the order, however often.
+
+Under the lock of its respondents (see `lock_respondents`) a batch reads their interviews, folds its
+hops in and writes the outcome. What makes order and repetition harmless:
+
+ * an event's key is (interview, version, position in the hop): written once, never changed;
+ * a response, and each changing field of an interview, keeps the version that wrote it, and a later
+   version wins;
+ * the rest are first and last times, counts that only grow, and facts that `Began` states once;
+ * attempts are numbered in the order in which interviews began, not in which they arrived;
+ * a withdrawal holds for the respondent's whole wave: answers of a withdrawn interview are neither
+   kept nor, arriving later, written.
+
+Of a respondent's interviews in one wave exactly one is counted: a complete one before one that
+stopped, that before a refusal or ineligibility; then the latest.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from operator import attrgetter
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+
+from flows.engine import (
+    Began,
+    Consented,
+    Effect,
+    Ended,
+    ErasureRequested,
+    LanguageChosen,
+    ResponseGiven,
+    ResponseRetracted,
+    dump_effect,
+)
+from storage.database import Write, moments
+from storage.entries import ConflictNoted, Entry, Hop, SessionEnded
+from storage.models import (
+    BREAK_OFF,
+    COMPLETE,
+    IN_PROGRESS,
+    PARTIAL,
+    UNFINISHED,
+    WITHDRAWN,
+    Conflict,
+    Event,
+    Interview,
+    Respondent,
+    Response,
+    UssdSession,
+    table_of,
+)
+from storage.respondents import KEPT_AT_ERASURE, erase_answers, lock_respondents
+
+Row = tuple[Any, ...]
+_interview = table_of(Interview)
+
+
+@dataclass(slots=True)
+class _Standing:
+    """How an interview stands: a row of `interview`, while hops are folded into it."""
+
+    id: str
+    respondent: str
+    wave: str
+    began_at: datetime
+    last_at: datetime
+    attempt: int = 0
+    counted: bool = False
+    instrument: str | None = None
+    language: str | None = None
+    mode: str | None = None
+    seed: int | None = None
+    blocks: str | None = None
+    probabilities: str | None = None
+    items_shuffled: bool | None = None
+    ended_at: datetime | None = None
+    disposition: str = IN_PROGRESS
+    last_item: str = ""
+    last_stage: str = ""
+    consented_at: datetime | None = None
+    consent_version: str | None = None
+    withdrawn_at: datetime | None = None
+    receipt: str | None = None
+    version: int = -1
+    language_version: int = -1
+    consented_version: int = -1
+    outcome: str | None = None
+    outcome_at: datetime | None = None
+    outcome_version: int = -1
+    answered_version: int = -1
+
+    def fold(self, hop: Hop) -> None:
+        if hop.at < self.began_at:
+            self.began_at = hop.at
+        if hop.at > self.last_at:
+            self.last_at = hop.at
+        if hop.version > self.version:
+            self.version = hop.version
+            self.last_item, self.last_stage = hop.shown, hop.stage
+            if self.disposition in (PARTIAL, BREAK_OFF):  # the sweep was early: it goes on
+                self.disposition = IN_PROGRESS
+        answered = ended = False
+        for effect in hop.effects:
+            match effect:
+                case ResponseGiven():
+                    answered = True
+                case Began():
+                    self.begin(effect)
+                    self.choose_language(effect.language, hop.version)
+                case LanguageChosen():
+                    self.choose_language(effect.language, hop.version)
+                case Consented():
+                    if hop.version > self.consented_version:
+                        self.consented_version = hop.version
+                        self.consented_at, self.consent_version = hop.at, effect.version
+                case Ended():
+                    ended = True
+                    if hop.version > self.outcome_version:
+                        self.outcome_version = hop.version
+                        self.outcome, self.outcome_at = effect.disposition, hop.at
+                case ErasureRequested():
+                    if self.withdrawn_at is None or hop.at < self.withdrawn_at:
+                        self.withdrawn_at = hop.at
+                    self.receipt = effect.receipt
+                case _:
+                    pass
+        if answered and not ended and hop.version > self.answered_version:
+            self.answered_version = hop.version
+
+    def begin(self, began: Began) -> None:
+        self.instrument, self.mode, self.seed, self.blocks = (
+            began.instrument, began.mode, began.seed, began.blocks,
+        )  # fmt: skip
+        self.items_shuffled = began.items_shuffled
+        self.probabilities = json.dumps(began.probabilities, sort_keys=True)
+
+    def choose_language(self, language: str, version: int) -> None:
+        if version > self.language_version:
+            self.language, self.language_version = language, version
+
+    def settle(self) -> None:
+        """Set what follows from the rest. A refusal that was thought better of is no longer one."""
+        holds = self.outcome_version > self.answered_version
+        self.ended_at = self.outcome_at if holds else None
+        if self.withdrawn_at is not None:
+            self.disposition = WITHDRAWN
+        elif holds and self.outcome is not None:
+            self.disposition = self.outcome
+        elif self.disposition not in (PARTIAL, BREAK_OFF):
+            self.disposition = IN_PROGRESS
+
+    @property
+    def begun(self) -> tuple[datetime, str]:
+        return self.began_at, self.id
+
+    @property
+    def worth(self) -> tuple[bool, bool, datetime, str]:
+        """The greatest is the one that counts."""
+        return self.disposition == COMPLETE, self.disposition in UNFINISHED, self.began_at, self.id
+
+
+_COLUMNS = tuple(f.name for f in fields(_Standing))
+_TIMES = tuple(_COLUMNS.index(c.name) for c in _interview.c if c.name.endswith("_at"))
+_as_row: Callable[[_Standing], Row] = attrgetter(*_COLUMNS)
+
+_write_respondents = Write(
+    Respondent,
+    ("pseudonym", "first_seen_at", "consented_at", "consent_version"),
+    {
+        "first_seen_at": "excluded.first_seen_at",
+        "consented_at": "COALESCE(excluded.consented_at, respondent.consented_at)",
+        "consent_version": "COALESCE(excluded.consent_version, respondent.consent_version)",
+    },
+)
+_write_interviews = Write(Interview, _COLUMNS, _COLUMNS[1:])
+_write_events = Write(Event, ("interview", "version", "position", "kind", "item", "payload", "at", "session"))
+_ANSWER = (
+    "option",
+    "code",
+    "number",
+    "given_at",
+    "seconds",
+    "tries",
+    "mode",
+    "session",
+    "version",
+    "retracted",
+)
+_write_responses = Write(
+    Response, ("interview", "item", *_ANSWER), _ANSWER, where="excluded.version > response.version"
+)
+_write_conflicts = Write(Conflict, ("session", "respondent", "at", "what", "interview"))
+
+_OPENED = ("aggregator", "network_code", "service_code", "extension")
+_write_sessions = Write(
+    UssdSession,
+    ("id", "respondent", *_OPENED, "opened_at", "last_at", "hops"),
+    {name: f"COALESCE(excluded.{name}, session.{name})" for name in (*_OPENED, "opened_at")}
+    | {
+        "last_at": "CASE WHEN session.last_at > excluded.last_at"
+        " THEN session.last_at ELSE excluded.last_at END",
+        "hops": "CASE WHEN session.hops > excluded.hops THEN session.hops ELSE excluded.hops END",
+    },
+)
+_NOTICE = ("status", "error", "duration_ms", "hops_reported", "cost", "cost_currency", "cost_amount")
+#: The first notice of a session's end holds; a later one fills what it left empty.
+_write_notices = Write(
+    UssdSession,
+    ("id", "respondent", "hops", *_OPENED[:3], "ended_at", *_NOTICE),
+    {name: f"COALESCE(session.{name}, excluded.{name})" for name in _OPENED[:3]}
+    | {
+        name: f"CASE WHEN excluded.ended_at < session.ended_at THEN COALESCE(excluded.{name}, session.{name})"
+        f" ELSE COALESCE(session.{name}, excluded.{name}) END"
+        for name in ("ended_at", *_NOTICE)
+    },
+)
+
+
+def fold(db: Connection, entries: Iterable[Entry]) -> None:
+    """Fold a batch in, in one transaction that the caller opened and commits."""
+    hops: list[Hop] = []
+    notices: list[SessionEnded] = []
+    conflicts: list[ConflictNoted] = []
+    for entry in entries:
+        match entry:
+            case Hop():
+                hops.append(entry)
+            case SessionEnded():
+                notices.append(entry)
+            case ConflictNoted():
+                conflicts.append(entry)
+    store = moments(db)
+    _hold_respondents(db, [*hops, *notices, *conflicts], hops)
+    if hops:
+        standings = _fold_interviews(db, hops)
+        _fold_answers(db, hops, standings)
+        _fold_sessions(db, hops)
+    if notices:
+        _fold_notices(db, notices)
+    noted = {(c.session, c.respondent, store(c.at), c.what): c.interview for c in conflicts}
+    _write_conflicts(db, [(*key, interview) for key, interview in noted.items()])
+
+
+def _hold_respondents(db: Connection, entries: Sequence[Entry], hops: Sequence[Hop]) -> None:
+    first_seen: dict[str, datetime] = {}
+    for entry in entries:
+        known = first_seen.get(entry.respondent)
+        if known is None or entry.at < known:
+            first_seen[entry.respondent] = entry.at
+    consents: dict[str, tuple[datetime, str]] = {}
+    for hop in hops:
+        for effect in hop.effects:
+            if isinstance(effect, Consented):
+                consent = (hop.at, effect.version)
+                consents[hop.respondent] = max(consents.get(hop.respondent, consent), consent)
+    store = moments(db)
+    rows: list[Row] = []
+    for pseudonym, seen_at, consented_at in lock_respondents(db, first_seen.items()):
+        newer = consents.get(pseudonym)
+        if newer is not None and consented_at is not None and newer[0] <= consented_at:
+            newer = None
+        if newer is not None or first_seen[pseudonym] < seen_at:
+            at = store(min(seen_at, first_seen[pseudonym]))
+            rows.append((pseudonym, at, store(newer[0]) if newer else None, newer[1] if newer else None))
+    _write_respondents(db, rows)
+
+
+def _fold_interviews(db: Connection, hops: Sequence[Hop]) -> Mapping[str, _Standing]:
+    """The interviews of this batch's respondents and waves, by id, as they now stand in the record."""
+    known = db.execute(
+        select(*(_interview.c[c] for c in _COLUMNS)).where(
+            _interview.c.respondent.in_({h.respondent for h in hops})
+        )
+    )
+    standings = {row.id: _Standing(**row._mapping) for row in known}
+    before = {s.id: _as_row(s) for s in standings.values()}
+    for hop in hops:
+        standing = standings.get(hop.interview)
+        if standing is None:
+            standing = _Standing(hop.interview, hop.respondent, hop.wave, hop.at, hop.at)
+            standings[hop.interview] = standing
+        standing.fold(hop)
+    together: dict[tuple[str, str], list[_Standing]] = defaultdict(list)
+    for standing in standings.values():
+        together[standing.respondent, standing.wave].append(standing)
+    for interviews in together.values():
+        _settle_together(interviews)
+    changed = [s for s in sorted(standings.values(), key=attrgetter("id")) if before.get(s.id) != _as_row(s)]
+    renumbered = [s.id for s in changed if s.id in before and before[s.id][_ATTEMPT] != s.attempt]
+    if renumbered:  # make way first: (respondent, wave, attempt) is unique at every row written
+        db.execute(
+            update(_interview).where(_interview.c.id.in_(renumbered)).values(attempt=-_interview.c.attempt)
+        )
+    store = moments(db)
+    rows = []
+    for standing in changed:
+        values = list(_as_row(standing))
+        for n in _TIMES:
+            values[n] = store(values[n])
+        rows.append(tuple(values))
+    _write_interviews(db, rows)
+    withdrawn = [s.id for s in changed if s.disposition == WITHDRAWN]
+    erase_answers(db, [i for i in withdrawn if i in before and before[i][_DISPOSITION] != WITHDRAWN])
+    return standings
+
+
+_ATTEMPT, _DISPOSITION = _COLUMNS.index("attempt"), _COLUMNS.index("disposition")
+
+
+def _settle_together(interviews: list[_Standing]) -> None:
+    """Settle one respondent's interviews in one wave among themselves."""
+    if len(interviews) > 1:
+        interviews.sort(key=attrgetter("begun"))
+        withdrawals = [(s.withdrawn_at, s.receipt) for s in interviews if s.withdrawn_at is not None]
+        if withdrawals:
+            first = min(at for at, _ in withdrawals)
+            receipt = max((r for _, r in withdrawals if r), default=None)
+            for standing in interviews:
+                standing.withdrawn_at, standing.receipt = first, receipt
+    for attempt, standing in enumerate(interviews, 1):
+        standing.settle()
+        standing.attempt = attempt
+    counted = max(interviews, key=attrgetter("worth"))
+    for standing in interviews:
+        standing.counted = standing is counted
+
+
+def _fold_answers(db: Connection, hops: Sequence[Hop], standings: Mapping[str, _Standing]) -> None:
+    store = moments(db)
+    events: dict[tuple[str, int, int], Row] = {}
+    answers: dict[tuple[str, str], Row] = {}
+    versions: dict[tuple[str, str], int] = {}
+    for hop in hops:
+        withdrawn = standings[hop.interview].disposition == WITHDRAWN
+        at = store(hop.at)
+        for position, effect in enumerate(hop.effects):
+            kind = type(effect).__name__
+            item = getattr(effect, "item", None)
+            blank = withdrawn and kind not in KEPT_AT_ERASURE
+            events[hop.interview, hop.version, position] = (
+                hop.interview, hop.version, position, kind, item,
+                "{}" if blank else _payload(effect), at, hop.session,
+            )  # fmt: skip
+            if withdrawn or not isinstance(effect, ResponseGiven | ResponseRetracted):
+                continue
+            key = (hop.interview, effect.item)
+            if hop.version >= versions.get(key, -1):
+                versions[key] = hop.version
+                answers[key] = (*key, *_answer(effect), at, *_effort(effect), hop.mode, hop.session,
+                                hop.version, isinstance(effect, ResponseRetracted))  # fmt: skip
+    _write_events(db, list(events.values()))
+    _write_responses(db, list(answers.values()))
+
+
+def _payload(effect: Effect) -> str:
+    data = dump_effect(effect)
+    del data["kind"]
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+
+
+def _answer(effect: ResponseGiven | ResponseRetracted) -> tuple[str | None, int | None, int | None]:
+    """option, code, number. A number is no code: an age of 98 is not "don't know"."""
+    if isinstance(effect, ResponseRetracted):
+        return None, None, None
+    return (effect.option, effect.code, None) if effect.option else ("", None, effect.code)
+
+
+def _effort(effect: ResponseGiven | ResponseRetracted) -> tuple[float | None, int | None]:
+    return (None, None) if isinstance(effect, ResponseRetracted) else (float(effect.seconds), effect.tries)
+
+
+def _fold_sessions(db: Connection, hops: Sequence[Hop]) -> None:
+    store = moments(db)
+    last: dict[tuple[str, str], Hop] = {}
+    opened: dict[tuple[str, str], Hop] = {}
+    times: dict[tuple[str, str], datetime] = {}
+    for hop in hops:
+        key = (hop.session, hop.respondent)
+        if key not in last or hop.hop > last[key].hop:
+            last[key] = hop
+        times[key] = max(times.get(key, hop.at), hop.at)
+        if hop.opened is not None:
+            opened[key] = hop
+    rows = []
+    for key, hop in last.items():
+        first = opened.get(key)
+        told = first.opened if first and first.opened else {}
+        rows.append(
+            (*key, *(told.get(name) for name in _OPENED), store(first.at) if first else None,
+             store(times[key]), hop.hop)
+        )  # fmt: skip
+    _write_sessions(db, rows)
+
+
+def _fold_notices(db: Connection, notices: Sequence[SessionEnded]) -> None:
+    store = moments(db)
+    waiting = list(notices)
+    while waiting:  # a statement may meet each row once only, so repeated notices take turns
+        rows: dict[tuple[str, str], Row] = {}
+        later = []
+        for n in waiting:
+            key = (n.session, n.respondent)
+            if key in rows:
+                later.append(n)
+                continue
+            rows[key] = (
+                *key, 0, n.aggregator, n.network_code, n.service_code, store(n.at), n.status, n.error,
+                n.duration_ms, n.hops, n.cost, *n.cost_parts,
+            )  # fmt: skip
+        _write_notices(db, list(rows.values()))
+        waiting = later

@@ -1,0 +1,223 @@
+"""The record's tables. Written by the recorder, read by analysts through the views of `analysis/`.
+
+    respondent ─┬─ interview ─┬─ response      one answer an item, the latest
+                │             ├─ event         everything that happened, append-only
+                │             └─ conflict      requests that did not fit: paradata
+                └─ session                     one USSD dialogue, dial to end
+    instrument ── codebook_item ── codebook_option
+
+Respondents are pseudonyms: no table here holds an MSISDN. An interview id determines respondent
+and wave, so what hangs on an interview repeats neither. Foreign keys stand where the recorder's
+order of writing guarantees them (respondent, then interview, then the rest); a session has none to
+an interview, because its end may be reported for a dial that never became one.
+
+Which answers count: `interview.counted`, one interview a respondent and wave, see `recorder.py`.
+Dispositions: in_progress, complete, refusal, ineligible, withdrawn from what happened; partial and
+break_off from a sweep of what was not resumed in time (`record.close_unfinished`).
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, DateTime, Dialect, Index, String, Table, Text, UniqueConstraint
+from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlmodel import Field, SQLModel
+
+IN_PROGRESS, COMPLETE, WITHDRAWN = "in_progress", "complete", "withdrawn"
+PARTIAL, BREAK_OFF = "partial", "break_off"
+#: Stopped before the end, whether or not the sweep has closed it.
+UNFINISHED = (IN_PROGRESS, PARTIAL, BREAK_OFF)
+
+
+class Moment(TypeDecorator[datetime]):
+    """An instant, aware, in UTC, to the millisecond.
+
+    PostgreSQL: timestamp with time zone. SQLite: text of one width, `2026-11-23T08:00:00.123+00:00`,
+    which sorts as time and which its date functions read.
+    """
+
+    impl = String(29)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(String(29))
+        return dialect.type_descriptor(DateTime(timezone=True))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone; give an aware one")
+        value = value.astimezone(UTC)
+        return value.isoformat(timespec="milliseconds") if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        at = datetime.fromisoformat(value) if isinstance(value, str) else value
+        assert isinstance(at, datetime)
+        return at.astimezone(UTC)
+
+
+class Respondent(SQLModel, table=True):
+    """A person who dialled, by pseudonym."""
+
+    pseudonym: str = Field(primary_key=True, sa_type=Text)  # 32 hex
+    first_seen_at: datetime = Field(sa_type=Moment)
+    opted_out_at: datetime | None = Field(default=None, sa_type=Moment)
+    consented_at: datetime | None = Field(default=None, sa_type=Moment)  # last time
+    consent_version: str | None = Field(default=None, sa_type=Text)
+
+
+class Interview(SQLModel, table=True):
+    """One respondent, one instrument, one wave. What `Began` says is null until it has arrived."""
+
+    __table_args__ = (
+        UniqueConstraint("respondent", "wave", "attempt", name="interview_attempt"),
+        Index("interview_began_at", "began_at"),
+        # Room on the page for new versions of a row, which no index then has to follow.
+        {"postgresql_with": {"fillfactor": 70}},
+    )
+
+    id: str = Field(primary_key=True, sa_type=Text)  # 16 hex
+    respondent: str = Field(foreign_key="respondent.pseudonym", sa_type=Text)
+    wave: str = Field(sa_type=Text)
+    attempt: int  # 1, 2, .. in order of beginning
+    counted: bool  # analysts' views see these only
+    instrument: str | None = Field(default=None, sa_type=Text)  # id@version
+    language: str | None = Field(default=None, sa_type=Text)
+    mode: str | None = Field(default=None, sa_type=Text)
+    seed: int | None = Field(default=None, sa_type=BigInteger)
+    blocks: str | None = Field(default=None, sa_type=Text)  # ids in the drawn order
+    probabilities: str | None = Field(default=None, sa_type=Text)  # JSON: block -> of being drawn
+    items_shuffled: bool | None = None
+    began_at: datetime = Field(sa_type=Moment)
+    last_at: datetime = Field(sa_type=Moment)
+    ended_at: datetime | None = Field(default=None, sa_type=Moment)
+    disposition: str = Field(sa_type=Text)
+    last_item: str = Field(default="", sa_type=Text)  # on the last screen shown
+    last_stage: str = Field(default="", sa_type=Text)
+    consented_at: datetime | None = Field(default=None, sa_type=Moment)
+    consent_version: str | None = Field(default=None, sa_type=Text)
+    withdrawn_at: datetime | None = Field(default=None, sa_type=Moment)
+    receipt: str | None = Field(default=None, sa_type=Text)  # of the withdrawal
+    version: int = Field(sa_type=BigInteger)  # of the last hop folded in
+    # Versions that wrote the field named, so that hops may be folded in any order.
+    language_version: int = Field(default=-1, sa_type=BigInteger)
+    consented_version: int = Field(default=-1, sa_type=BigInteger)
+    outcome: str | None = Field(default=None, sa_type=Text)  # of the last `Ended`
+    outcome_at: datetime | None = Field(default=None, sa_type=Moment)
+    outcome_version: int = Field(default=-1, sa_type=BigInteger)
+    answered_version: int = Field(default=-1, sa_type=BigInteger)  # last answer that did not end it
+
+
+class Response(SQLModel, table=True):
+    """An item answered: the latest answer. A retracted one keeps its row, without its content."""
+
+    interview: str = Field(primary_key=True, foreign_key="interview.id", sa_type=Text)
+    item: str = Field(primary_key=True, sa_type=Text)
+    option: str | None = Field(default=None, sa_type=Text)  # option id or nonresponse name; "" = a number
+    code: int | None = Field(default=None, sa_type=BigInteger)  # null for a number
+    number: int | None = Field(default=None, sa_type=BigInteger)
+    given_at: datetime = Field(sa_type=Moment)
+    seconds: float | None = None
+    tries: int | None = None
+    mode: str = Field(sa_type=Text)
+    session: str = Field(sa_type=Text)
+    version: int = Field(sa_type=BigInteger)  # of the hop that wrote this
+    retracted: bool = False
+
+
+class UssdSession(SQLModel, table=True):
+    """One USSD dialogue. The id is the aggregator's, so it is unique with the respondent only."""
+
+    __tablename__ = "session"
+
+    id: str = Field(primary_key=True, sa_type=Text)
+    respondent: str = Field(primary_key=True, foreign_key="respondent.pseudonym", sa_type=Text)
+    aggregator: str | None = Field(default=None, sa_type=Text)
+    network_code: str | None = Field(default=None, sa_type=Text)
+    service_code: str | None = Field(default=None, sa_type=Text)
+    extension: str | None = Field(default=None, sa_type=Text)
+    opened_at: datetime | None = Field(default=None, sa_type=Moment)
+    last_at: datetime | None = Field(default=None, sa_type=Moment)  # last hop
+    hops: int = 0  # answered by us
+    ended_at: datetime | None = Field(default=None, sa_type=Moment)  # first notice of its end
+    status: str | None = Field(default=None, sa_type=Text)  # as the aggregator says it
+    error: str | None = Field(default=None, sa_type=Text)
+    duration_ms: int | None = Field(default=None, sa_type=BigInteger)
+    hops_reported: int | None = None  # by the aggregator
+    cost: str | None = Field(default=None, sa_type=Text)  # as written: "GHS 0.03"
+    cost_currency: str | None = Field(default=None, sa_type=Text)
+    cost_amount: float | None = None
+
+
+class Event(SQLModel, table=True):
+    """One effect of one hop. `payload` is its JSON; of a withdrawn interview `{}` where it told."""
+
+    interview: str = Field(primary_key=True, foreign_key="interview.id", sa_type=Text)
+    version: int = Field(primary_key=True, sa_type=BigInteger)
+    position: int = Field(primary_key=True)  # in the hop's effects
+    kind: str = Field(sa_type=Text)
+    item: str | None = Field(default=None, sa_type=Text)
+    payload: str = Field(sa_type=Text)
+    at: datetime = Field(sa_type=Moment)
+    session: str = Field(sa_type=Text)
+
+
+class Conflict(SQLModel, table=True):
+    """A request that did not fit the dialogue (late, diverging). Twice in one millisecond counts once."""
+
+    session: str = Field(primary_key=True, sa_type=Text)
+    respondent: str = Field(primary_key=True, foreign_key="respondent.pseudonym", sa_type=Text)
+    at: datetime = Field(primary_key=True, sa_type=Moment)
+    what: str = Field(primary_key=True, sa_type=Text)
+    interview: str | None = Field(default=None, sa_type=Text)
+
+
+class StoredInstrument(SQLModel, table=True):
+    """The instrument as it was fielded, whole: the same reference always has the same digest."""
+
+    __tablename__ = "instrument"
+
+    reference: str = Field(primary_key=True, sa_type=Text)  # id@version
+    digest: str = Field(sa_type=Text)
+    sources: str = Field(sa_type=Text)  # JSON: file name -> text
+
+
+class CodebookItem(SQLModel, table=True):
+    """What a variable means."""
+
+    __tablename__ = "codebook_item"
+
+    instrument: str = Field(primary_key=True, foreign_key="instrument.reference", sa_type=Text)
+    item: str = Field(primary_key=True, sa_type=Text)
+    position: int
+    variable: str = Field(sa_type=Text)  # its column in interviews_wide
+    block: str = Field(sa_type=Text)
+    kind: str = Field(sa_type=Text)
+    role: str = Field(sa_type=Text)
+    number: str = Field(sa_type=Text)  # official question number
+    service: str = Field(sa_type=Text)
+    attribute: str = Field(sa_type=Text)
+    label: str = Field(sa_type=Text)
+
+
+class CodebookOption(SQLModel, table=True):
+    """What a code means."""
+
+    __tablename__ = "codebook_option"
+
+    instrument: str = Field(primary_key=True, foreign_key="instrument.reference", sa_type=Text)
+    item: str = Field(primary_key=True, sa_type=Text)
+    option: str = Field(primary_key=True, sa_type=Text)
+    position: int
+    code: int
+    label: str = Field(sa_type=Text)
+    nonresponse: bool
+
+
+def table_of(model: type[SQLModel]) -> Table:
+    """The model's table, for statements in SQLAlchemy Core."""
+    return SQLModel.metadata.tables[str(model.__tablename__)]
