@@ -153,6 +153,8 @@ def record() -> None:
     import socket
     import threading
 
+    import redis
+
     from storage.database import check_schema, open_engine
     from storage.recorder import Recorder
 
@@ -163,22 +165,27 @@ def record() -> None:
     stop = threading.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, lambda signum, frame: stop.set())
-    Recorder(settings.redis_url, engine, f"{socket.gethostname()}-{os.getpid()}").run(stop)
+    live = redis.Redis.from_url(settings.redis_url)
+    Recorder(live, engine, f"{socket.gethostname()}-{os.getpid()}").run(stop.is_set)
 
 
 @app.command()
 def work() -> None:
     """Run queued and recurring jobs: an RQ worker, one or several."""
+    from datetime import datetime, timedelta
+
     from gateway import jobs
     from storage.database import open_engine
-    from storage.dispositions import close_unfinished
+    from storage.record import close_unfinished
 
     settings = read_settings("REDIS_URL")
     log_to_stderr(settings)
-    wave = read_wave(settings)
-    composition = jobs.Composition(
-        close_unfinished=lambda now: close_unfinished(open_engine(settings.database_url), wave, now)
-    )
+    window = timedelta(hours=read_wave(settings).resume_hours)
+
+    def close(now: datetime) -> int:
+        return close_unfinished(open_engine(settings.database_url), now - window)
+
+    composition = jobs.Composition(close_unfinished=close)
     jobs.work(settings.redis_url, composition, log_level=settings.log_level)
 
 

@@ -141,13 +141,15 @@ def refuse_port_in_use(host: str, port: int) -> None:
 
 def not_ready(url: str) -> list[str]:
     """Why the service at `url` is not ready, by its own word; empty once it is."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # this machine needs no proxy
     try:
-        with urllib.request.urlopen(f"{url}/health/ready", timeout=2):
+        with opener.open(f"{url}/health/ready", timeout=3):
             return []
     except urllib.error.HTTPError as error:
-        with contextlib.suppress(ValueError):
-            return [str(json.load(error))]
-        return [f"HTTP {error.code}"]
+        with error, contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+            parts = json.load(error)["parts"].items()
+            return [f"{name}: {part['detail']}" for name, part in parts if not part["up"]]
+        return [f"it answers with status {error.code}"]
     except OSError:
         return ["it does not answer yet"]
 
