@@ -48,6 +48,7 @@ class StandIn:
     places: dict[str, int] = field(default_factory=dict)  # msisdn -> index of the screen it is at
     shown: dict[tuple[str, int], bytes] = field(default_factory=dict)  # (session, sequence) -> reply
     failing: int = 0  # answer this status instead of a screen
+    fails_from: int = 0  # from this hop of a session on, answer 503
     delay_seconds: float = 0.0
     ready: bool = True
 
@@ -76,8 +77,8 @@ class StandIn:
             except WireError as error:
                 return JSONResponse({"error": str(error)}, error.status)
             self.hops.append(hop)
-            if self.failing:
-                return JSONResponse({"error": "away"}, self.failing)
+            if self.failing or 0 < self.fails_from <= hop.sequence:
+                return JSONResponse({"error": "away"}, self.failing or 503)
             body = self.answer(hop)
             if self.delay_seconds:
                 await asyncio.sleep(self.delay_seconds)
