@@ -30,8 +30,22 @@ GROUP = "recorder"
 DEAD = "dial16:dead"
 
 _REASON = b"reason"
+_RUNNING_MS = 10_000  # a consumer that asked within this time is running
+_FORGET_MS = 3_600_000  # one that did not for so long, and holds nothing, is forgotten
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0  # seconds between tries while a store is away
 _log = logging.getLogger("dial16.recorder")
+
+#: Atomic, because a consumer deleted while it holds entries takes them with it.
+_FORGET = """
+for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+  local c = {}
+  for i = 1, #consumer, 2 do c[consumer[i]] = consumer[i + 1] end
+  if c.pending == 0 and c.idle > tonumber(ARGV[2]) then
+    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], c.name)
+  end
+end
+return 0
+"""
 
 #: What a database says of the rows it was given, not of itself: the entry is at fault.
 _ROWS_AT_FAULT = (DataError, IntegrityError, UnicodeError, OverflowError)
@@ -140,7 +154,10 @@ class Recorder:
                 count=self.batch,
             ),
         )
-        return _flat(answer[1])
+        entries = _flat(answer[1])
+        if not entries:
+            self.live.eval(_FORGET, 1, STREAM, GROUP, _FORGET_MS)
+        return entries
 
     def _release(self, ids: Sequence[bytes]) -> None:
         with self.live.pipeline(transaction=True) as pipe:
@@ -215,6 +232,21 @@ def _flat(entries: Any) -> list[Raw]:
 def lag(live: redis.Redis) -> int:
     """Entries that are not in the record yet: recorded ones leave the stream."""
     return int(cast(Any, live.xlen(STREAM)))
+
+
+def health(live: redis.Redis) -> tuple[bool, str]:
+    """Whether a recorder runs, and a line for the operator. Raises redis.RedisError."""
+    waiting = lag(live)
+    try:
+        consumers = cast(Any, live.xinfo_consumers(STREAM, GROUP))
+    except redis.ResponseError:  # neither stream nor group yet
+        consumers = []
+    running = sum(c["idle"] < _RUNNING_MS for c in consumers)
+    if not running:
+        return False, f"none runs, {waiting} entries wait: start `python main.py record`"
+    dead = dead_entries(live)
+    aside = f", {dead} set aside as poison" if dead else ""
+    return True, f"{running} running, {waiting} entries waiting{aside}"
 
 
 def dead_entries(live: redis.Redis) -> int:

@@ -1,9 +1,146 @@
-"""stub"""
+"""The views that analysts read, made from the instrument by `migrate`, the same on both engines.
 
-from sqlalchemy import Connection
+    responses_long     one row a response, with its labels and what the instrument says of the item
+    interviews_wide    one row an interview, one column an item
+    screen_breakoff    one row an item and wave: where interviews were left
 
-from flows.instrument import Instrument
+All three show the one interview a respondent and wave that is counted, and nothing of withdrawn ones
+but, in interviews_wide, that they were. Respondents are pseudonyms: the views know no number.
+
+interviews_wide holds codes (labels: codebook_option, or the codebook export). An item that asks for a
+number has the number in its column, which is null without one; its nonresponse code stands apart in
+`<item>_nonresponse`, because an age of 98 is not "don't know"; with groups it also has
+`<item>_group`, for age plainly `age_group`. A null code is an item that was not answered: not
+reached, not asked, or gone back on. 0 is an answer.
+"""
+
+from sqlalchemy import Connection, text
+
+from flows.instrument import Instrument, Item
+from storage.models import UNFINISHED
+
+VIEWS = ("responses_long", "interviews_wide", "screen_breakoff")
+#: Columns of interviews_wide that say how the interview went.
+INTERVIEW_COLUMNS = (
+    "interview", "respondent", "wave", "instrument", "language", "mode", "blocks", "probabilities",
+    "items_shuffled", "disposition", "began_at", "last_at", "ended_at", "last_item", "last_stage",
+    "consented_at", "consent_version",
+)  # fmt: skip
 
 
-def create_views(db: Connection, instrument: Instrument) -> None: ...
-def drop_views(db: Connection) -> None: ...
+def drop_views(db: Connection) -> None:
+    """Before tables change under them."""
+    for name in VIEWS:
+        db.execute(text(f"DROP VIEW IF EXISTS {name}"))
+
+
+def create_views(db: Connection, instrument: Instrument) -> None:
+    """Make the views for this instrument; interviews of its other versions show the items in common."""
+    for name, statement in (
+        ("responses_long", _responses_long()),
+        ("interviews_wide", _interviews_wide(instrument)),
+        ("screen_breakoff", _screen_breakoff(instrument)),
+    ):
+        # Not bound text: ids may hold a colon. The driver must see no "%" either, so none is written.
+        db.exec_driver_sql(f"CREATE VIEW {name} AS {statement}")
+
+
+def wide_columns(instrument: Instrument) -> dict[str, tuple[Item, str]]:
+    """Columns of interviews_wide made from items: name -> item and what of it: code, number, ..."""
+    columns: dict[str, tuple[Item, str]] = {}
+    for item in instrument.items:
+        made = [(item.column, "code")]
+        if item.kind == "number":
+            made = [(item.column, "number"), (f"{item.column}_nonresponse", "code")]
+            if item.groups:
+                made.append(("age_group" if item.role == "age" else f"{item.column}_group", "group"))
+        for name, what in made:
+            if name in columns or name in INTERVIEW_COLUMNS:
+                raise ValueError(f"item {item.id}: the column {name} is taken; give the item another id")
+            columns[name] = (item, what)
+    return columns
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _named(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _responses_long() -> str:
+    return """
+        SELECT r.interview, i.respondent, i.wave, i.instrument, r.item, c.position, c.number AS question,
+               c.block, c.service, c.attribute, c.role, c.label AS item_label,
+               r.option, r.code, r.number AS value, o.label AS option_label,
+               CASE WHEN o.nonresponse THEN 1 ELSE 0 END AS nonresponse,
+               r.given_at, r.seconds, r.tries, r.mode, r.session
+        FROM response r
+        JOIN interview i ON i.id = r.interview
+        LEFT JOIN codebook_item c ON c.instrument = i.instrument AND c.item = r.item
+        LEFT JOIN codebook_option o
+               ON o.instrument = i.instrument AND o.item = r.item AND o.option = r.option
+        WHERE i.counted AND i.disposition <> 'withdrawn' AND NOT r.retracted
+    """
+
+
+def _group(item: Item) -> str:
+    bands = []
+    for group in item.groups:
+        most = "" if group.most is None else f" AND r.number <= {group.most}"
+        bands.append(f"WHEN r.number >= {group.least}{most} THEN {_quoted(group.id)}")
+    return f"CASE {' '.join(bands)} END"
+
+
+def _interviews_wide(instrument: Instrument) -> str:
+    columns = []
+    for name, (item, what) in wide_columns(instrument).items():
+        value = {"code": "r.code", "number": "r.number", "group": _group(item) if item.groups else ""}[what]
+        columns.append(f"MAX(CASE WHEN r.item = {_quoted(item.id)} THEN {value} END) AS {_named(name)}")
+    return f"""
+        SELECT i.id AS interview, i.respondent, i.wave, i.instrument, i.language, i.mode, i.blocks,
+               i.probabilities, CASE WHEN i.items_shuffled THEN 1 ELSE 0 END AS items_shuffled,
+               i.disposition, i.began_at, i.last_at, i.ended_at, i.last_item, i.last_stage,
+               i.consented_at, i.consent_version, {", ".join(columns)}
+        FROM interview i
+        LEFT JOIN response r ON r.interview = i.id AND NOT r.retracted
+        WHERE i.counted
+        GROUP BY i.id
+    """
+
+
+def _screen_breakoff(instrument: Instrument) -> str:
+    """Reached: answered, gone back on, replied to in vain, or on the last screen."""
+    unfinished = ", ".join(map(_quoted, UNFINISHED))
+    return f"""
+        WITH standing AS (
+            SELECT id, wave, last_item,
+                   CASE WHEN disposition IN ({unfinished}) THEN 1 ELSE 0 END AS unfinished
+            FROM interview WHERE counted AND disposition <> 'withdrawn'
+        ),
+        reached AS (
+            SELECT s.wave, r.item, r.interview FROM response r JOIN standing s ON s.id = r.interview
+            UNION SELECT s.wave, e.item, e.interview FROM event e JOIN standing s ON s.id = e.interview
+                  WHERE e.item IS NOT NULL
+            UNION SELECT wave, last_item, id FROM standing WHERE unfinished = 1
+        ),
+        times AS (SELECT wave, item, COUNT(*) AS n FROM reached GROUP BY wave, item),
+        answers AS (
+            SELECT s.wave, r.item, COUNT(*) AS n FROM response r JOIN standing s ON s.id = r.interview
+            WHERE NOT r.retracted GROUP BY s.wave, r.item
+        ),
+        ends AS (
+            SELECT wave, last_item AS item, COUNT(*) AS n FROM standing WHERE unfinished = 1
+            GROUP BY wave, last_item
+        )
+        SELECT w.wave, c.item, c.position, c.number AS question, c.service, c.label AS item_label,
+               COALESCE(t.n, 0) AS reached, COALESCE(a.n, 0) AS answered, COALESCE(e.n, 0) AS last_shown,
+               CAST(COALESCE(e.n, 0) AS DOUBLE PRECISION) / NULLIF(t.n, 0) AS share
+        FROM (SELECT DISTINCT wave FROM standing) w
+        CROSS JOIN codebook_item c
+        LEFT JOIN times t ON t.wave = w.wave AND t.item = c.item
+        LEFT JOIN answers a ON a.wave = w.wave AND a.item = c.item
+        LEFT JOIN ends e ON e.wave = w.wave AND e.item = c.item
+        WHERE c.instrument = {_quoted(instrument.reference)}
+    """

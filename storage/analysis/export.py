@@ -1,0 +1,113 @@
+"""The record as CSV files: long, wide, the codebook, and what deviates from the official source.
+
+UTF-8 with a header line, times in ISO 8601 (UTC), an empty cell for no value. Text that a spreadsheet
+would take for a formula gets an apostrophe before it; numbers are never touched.
+"""
+
+import csv
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, TextIO
+
+from sqlalchemy import Connection, Engine, text
+
+from flows.instrument import Instrument
+from storage.analysis.codebook import COLUMNS, codebook
+from storage.database import reading
+
+#: Called with the file's name, rows written so far, and rows in all.
+Progress = Callable[[str, int, int], None]
+
+_ROWS_AT_ONCE = 2000
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def export_csv(
+    engine: Engine,
+    instrument: Instrument,
+    folder: Path,
+    progress: Progress | None = None,
+    deviations: Path | None = None,
+) -> list[Path]:
+    """Write long.csv, wide.csv, codebook.csv and, given its text, deviations.md into `folder`.
+
+    Each file appears whole or not at all; long and wide come from one state of the database.
+    `deviations` is by default the README beside the instrument of that name. Returns the files.
+    """
+    told = progress or (lambda name, done, total: None)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    with reading(engine) as db:
+        for name, view, order in (
+            ("long.csv", "responses_long", "interview, position"),
+            ("wide.csv", "interviews_wide", "interview"),
+        ):
+            with _whole(folder / name) as file:
+                _write_view(db, view, order, file, partial(told, name))
+            written.append(folder / name)
+    rows = list(codebook(instrument))
+    with _whole(folder / "codebook.csv") as file:
+        _write_rows(file, COLUMNS, rows)
+    told("codebook.csv", len(rows), len(rows))
+    written.append(folder / "codebook.csv")
+    source = deviations or Path(__file__).parents[2] / "flows" / instrument.id / "README.md"
+    if source.is_file():
+        with _whole(folder / "deviations.md") as file:
+            file.write(source.read_text("utf-8"))
+        written.append(folder / "deviations.md")
+    return written
+
+
+def _write_view(
+    db: Connection, view: str, order: str, file: TextIO, told: Callable[[int, int], None]
+) -> None:
+    total = int(db.execute(text(f"SELECT COUNT(*) FROM {view}")).scalar_one())
+    result = db.execute(
+        text(f"SELECT * FROM {view} ORDER BY {order}"), execution_options={"yield_per": _ROWS_AT_ONCE}
+    )
+    done = 0
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(list(result.keys()))
+    for rows in result.partitions():
+        writer.writerows(_cells(row) for row in rows)
+        done += len(rows)
+        told(done, total)
+    if not done:
+        told(0, total)
+
+
+def _write_rows(file: TextIO, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(_cells(row) for row in rows)
+
+
+def _cells(row: Iterable[Any]) -> Iterator[Any]:
+    for value in row:
+        if isinstance(value, str) and value.startswith(_FORMULA):
+            yield "'" + value
+        elif isinstance(value, datetime):
+            yield value.astimezone(UTC).isoformat(timespec="milliseconds")
+        else:
+            yield value
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[TextIO]:
+    """A file that takes its name once it is complete and on disk; until then the old one stands."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(handle, "w", encoding="utf-8", newline="") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o640)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
