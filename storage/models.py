@@ -122,7 +122,7 @@ class Response(SQLModel, table=True):
     number: int | None = Field(default=None, sa_type=BigInteger)
     given_at: datetime = Field(sa_type=Moment)
     seconds: float | None = None
-    tries: int | None = None
+    tries: int | None = Field(default=None, sa_type=BigInteger)
     mode: str = Field(sa_type=Text)
     session: str = Field(sa_type=Text)
     version: int = Field(sa_type=BigInteger)  # of the hop that wrote this
@@ -142,12 +142,12 @@ class UssdSession(SQLModel, table=True):
     extension: str | None = Field(default=None, sa_type=Text)
     opened_at: datetime | None = Field(default=None, sa_type=Moment)
     last_at: datetime | None = Field(default=None, sa_type=Moment)  # last hop
-    hops: int = 0  # answered by us
+    hops: int = Field(default=0, sa_type=BigInteger)  # answered by us
     ended_at: datetime | None = Field(default=None, sa_type=Moment)  # first notice of its end
     status: str | None = Field(default=None, sa_type=Text)  # as the aggregator says it
     error: str | None = Field(default=None, sa_type=Text)
     duration_ms: int | None = Field(default=None, sa_type=BigInteger)
-    hops_reported: int | None = None  # by the aggregator
+    hops_reported: int | None = Field(default=None, sa_type=BigInteger)  # by the aggregator
     cost: str | None = Field(default=None, sa_type=Text)  # as written: "GHS 0.03"
     cost_currency: str | None = Field(default=None, sa_type=Text)
     cost_amount: float | None = None

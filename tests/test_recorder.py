@@ -1,0 +1,505 @@
+"""The recorder on every pair of stores: once, in whatever order, whatever is killed or away."""
+
+import json
+import logging
+import os
+import random
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from storage.database import migrate, open_engine, writing
+from storage.entries import STREAM, read_entry
+from storage.fold import fold
+from storage.models import Event, Interview, Response, UssdSession, table_of
+from storage.recorder import DEAD, GROUP, Recorder, dead_entries, health, lag, replay_dead
+from tests.record_material import NOW, SMALL, Dialogue, Entry, complete, contents, ended, rows, send
+from tests.stores import Live, running_live, running_postgres
+
+HERE = Path(__file__).resolve().parent.parent
+INTERVIEW, RESPONSE, EVENT, SESSION = map(table_of, (Interview, Response, Event, UssdSession))
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = open_engine(database_url)
+    migrate(engine, SMALL)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def live(redis_url: str) -> Iterator[redis.Redis]:
+    client = redis.Redis.from_url(redis_url, retry=Retry(NoBackoff(), 0))
+    yield client
+    client.close()
+
+
+def drain(*recorders: Recorder) -> None:
+    while lag(recorders[0].live):
+        for recorder in recorders:
+            recorder.fold_once(1)
+
+
+def fold_all(engine: Engine, entries: list[Entry]) -> None:
+    with writing(engine) as db:
+        fold(db, [read_entry(json.dumps(e)) for e in entries])
+
+
+# ---------------------------------------------------------------- what is recorded
+
+
+def test_an_interview_is_recorded_whole_within_a_second(live: redis.Redis, engine: Engine) -> None:
+    d = Dialogue(1)
+    d.begin()
+    d.consent()
+    d.answer("age", 98)
+    d.answer("water.a1", "strongly_disagree")
+    d.answer("water.a2", "dont_know", ended())
+    d.hang_up()
+    recorder = Recorder(live, engine, "one")
+    stop = threading.Event()
+    thread = threading.Thread(target=recorder.run, args=(stop.is_set,))
+    thread.start()
+    time.sleep(0.3)  # the group is made and the stream quiet
+    send(live, d.entries)
+    sent = time.monotonic()
+    while lag(live) and time.monotonic() < sent + 5:
+        time.sleep(0.01)
+    took = time.monotonic() - sent
+    assert health(live) == (True, "1 running, 0 entries waiting")
+    stop.set()
+    thread.join()
+    assert took < 1
+    (interview,) = rows(engine, INTERVIEW)
+    assert interview["disposition"] == "complete"
+    assert interview["instrument"] == SMALL.reference
+    assert interview["consent_version"] == "2026-1"
+    assert interview["began_at"] == datetime.fromtimestamp((NOW + 4000) / 1000, UTC)
+    assert (interview["attempt"], interview["counted"], interview["seed"]) == (1, True, 7)
+    answers = {r["item"]: (r["option"], r["code"], r["number"]) for r in rows(engine, RESPONSE)}
+    assert answers == {
+        "consent": ("yes", 1, None),
+        "age": ("", None, 98),  # not "don't know"
+        "water.a1": ("strongly_disagree", 0, None),
+        "water.a2": ("dont_know", 98, None),
+    }
+    (session,) = rows(engine, SESSION)
+    assert (session["hops"], session["hops_reported"], session["status"]) == (5, 5, "Incomplete")
+    assert (session["cost_currency"], session["cost_amount"]) == ("GHS", 0.03)
+    assert [e["kind"] for e in rows(engine, EVENT)] == [
+        "Began", "ResponseGiven", "Consented", "ResponseGiven", "ResponseGiven", "ResponseGiven", "Ended",
+    ]  # fmt: skip
+
+
+def test_any_order_and_any_repetition_gives_the_same_record(live: redis.Redis, engine: Engine) -> None:
+    entries = [e for n in range(6) for e in complete(n).entries]
+    double = Dialogue(3, at=NOW + 10_000_000)  # the live store was lost: a second interview
+    double.sessions, double.version = 7, 1000
+    double.begin()
+    double.consent()
+    gone = Dialogue(40)
+    gone.begin()
+    gone.consent()
+    gone.answer("age", 30)
+    gone.withdraw()
+    entries += double.entries + gone.entries
+    fold_all(engine, entries)
+    expected = contents(engine)
+    assert [len(rows) for rows in expected.values()][:2] == [7, 8]
+    for seed in range(4):
+        with writing(engine) as db:
+            for table in ("response", "event", "conflict", "session", "interview", "respondent"):
+                db.exec_driver_sql(f"DELETE FROM {table}")
+        order = random.Random(seed)
+        shuffled = entries + order.sample(entries, len(entries) // 3)
+        order.shuffle(shuffled)
+        send(live, shuffled)
+        batch = order.choice((1, 7, 40))
+        drain(Recorder(live, engine, "one", batch=batch), Recorder(live, engine, "two", batch=batch))
+        assert contents(engine) == expected
+        assert dead_entries(live) == 0
+
+
+def test_recorders_side_by_side_lose_and_double_nothing(live: redis.Redis, engine: Engine) -> None:
+    entries = [e for n in range(20) for e in complete(n).entries]
+    fold_all(engine, entries)
+    expected = contents(engine)
+    with writing(engine) as db:
+        for table in ("response", "event", "conflict", "session", "interview", "respondent"):
+            db.exec_driver_sql(f"DELETE FROM {table}")
+    random.Random(5).shuffle(entries)
+    send(live, entries)
+    stop = threading.Event()
+    recorders = [
+        Recorder(redis.Redis(connection_pool=live.connection_pool), engine, f"r{n}", batch=20)
+        for n in range(3)
+    ]
+    threads = [threading.Thread(target=r.run, args=(stop.is_set,)) for r in recorders]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + 60
+    while lag(live) and time.monotonic() < until:
+        time.sleep(0.02)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert contents(engine) == expected
+
+
+def test_a_later_answer_wins_and_a_retraction_keeps_an_empty_row(engine: Engine) -> None:
+    d = Dialogue(1)
+    d.begin()
+    d.answer("water.a1", "agree")
+    d.answer("water.a2", "agree")
+    d.answer("water.a1", "disagree", {"kind": "ResponseRetracted", "item": "water.a2"})
+    for order in (d.entries, d.entries[::-1], d.entries):
+        for entry in order:
+            fold_all(engine, [entry])
+        a1, a2 = rows(engine, RESPONSE)
+        assert (a1["option"], a1["version"], a1["retracted"]) == ("disagree", 4, False)
+        assert (a2["option"], a2["code"], a2["version"], a2["retracted"]) == (None, None, 4, True)
+
+
+def test_a_refusal_thought_better_of_is_in_progress_again(engine: Engine) -> None:
+    d = Dialogue(1)
+    d.begin()
+    d.answer("consent", "no", ended("refusal"))
+    fold_all(engine, d.entries)
+    assert rows(engine, INTERVIEW)[0]["disposition"] == "refusal"
+    d.dial({"kind": "Resumed", "item": "consent"})
+    d.consent()
+    fold_all(engine, d.entries[::-1])
+    (interview,) = rows(engine, INTERVIEW)
+    assert (interview["disposition"], interview["ended_at"]) == ("in_progress", None)
+
+
+@pytest.mark.parametrize("complete_first", [True, False])
+def test_two_interviews_in_a_wave_are_kept_and_the_complete_one_counts(
+    engine: Engine, complete_first: bool
+) -> None:
+    first = Dialogue(1)
+    first.begin()
+    first.consent()
+    second = Dialogue(1, at=NOW + 9_000_000)
+    second.sessions = 3
+    second.begin()
+    second.answer("age", 40)
+    (first if complete_first else second).answer("water.a1", "agree", ended())
+    fold_all(engine, second.entries)  # arrives first
+    assert [(i["attempt"], i["counted"]) for i in rows(engine, INTERVIEW)] == [(1, True)]
+    fold_all(engine, first.entries)
+    found = {i["id"]: (i["attempt"], i["counted"]) for i in rows(engine, INTERVIEW)}
+    assert found == {first.interview: (1, complete_first), second.interview: (2, not complete_first)}
+
+
+# ---------------------------------------------------------------- withdrawal
+
+
+def test_a_withdrawal_erases_answers_and_late_ones_stay_out(engine: Engine) -> None:
+    d = Dialogue(1)
+    d.begin()
+    d.consent()
+    late = d.answer("age", 71)
+    d.answer("water.a1", "agree")
+    d.withdraw()
+    fold_all(engine, [e for e in d.entries if e is not late])
+    fold_all(engine, [late])
+    assert rows(engine, RESPONSE) == []
+    (interview,) = rows(engine, INTERVIEW)
+    assert (interview["disposition"], interview["receipt"]) == ("withdrawn", "K7Q2")
+    payloads = {e["kind"]: e["payload"] for e in rows(engine, EVENT)}
+    assert payloads["ResponseGiven"] == payloads["MenuChosen"] == "{}"
+    assert "71" not in "".join(e["payload"] for e in rows(engine, EVENT))
+
+
+def test_a_withdrawal_holds_for_every_interview_of_the_wave(engine: Engine) -> None:
+    first, second = Dialogue(1), Dialogue(1, at=NOW + 9_000_000)
+    second.sessions = 3
+    for d in (first, second):
+        d.begin()
+        d.answer("age", 71)
+    second.withdraw()
+    fold_all(engine, second.entries)
+    fold_all(engine, first.entries)
+    assert rows(engine, RESPONSE) == []
+    assert {(i["disposition"], i["receipt"]) for i in rows(engine, INTERVIEW)} == {("withdrawn", "K7Q2")}
+
+
+def test_a_withdrawal_racing_with_late_answers(live: redis.Redis, engine: Engine) -> None:
+    for n in range(5):
+        d = Dialogue(n)
+        d.begin()
+        for item in ("water.a1", "water.a2", "water.a3"):
+            d.answer(item, "agree")
+        d.withdraw()
+        random.Random(n).shuffle(d.entries)
+        send(live, d.entries)
+    recorders = [
+        Recorder(redis.Redis(connection_pool=live.connection_pool), engine, f"r{n}", batch=2)
+        for n in range(2)
+    ]
+    threads = [threading.Thread(target=drain, args=(r,)) for r in recorders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert rows(engine, RESPONSE) == []
+    assert all(i["disposition"] == "withdrawn" for i in rows(engine, INTERVIEW))
+    assert all(e["payload"] == "{}" for e in rows(engine, EVENT) if e["kind"] == "ResponseGiven")
+
+
+# ---------------------------------------------------------------- poison
+
+GIVEN = {"kind": "ResponseGiven", "item": "x", "option": "secret", "code": 2, "seconds": 1, "tries": 1}
+
+
+def hop(**changes: object) -> str:
+    d = Dialogue(8)
+    d.begin()
+    return json.dumps({**d.entries[0], **changes})
+
+
+POISON = {
+    "{": "not JSON",
+    "[]": "not a JSON object",
+    '{"kind": "surprise"}': "kind is missing or unknown",
+    '{"kind": "conflict", "session": "s", "respondent": "r", "at": 1e3}': "at is missing or no integer",
+    '{"kind": "session_ended", "session": "s", "respondent": null, "at": 1}': "respondent is missing or no text",
+    hop(interview=5): "interview is missing or no text",
+    hop(version=-1): "version is missing or no integer",
+    hop(hop=2**63): "hop is missing or no integer",
+    hop(at=NOW * 1000): "at is out of range",
+    hop(effects=None): "effects is missing or no list",
+    hop(effects=[{"kind": "Surprise"}]): "effects[0].kind is missing or unknown",
+    hop(effects=[GIVEN, {**GIVEN, "code": "2"}]): "effects[1].code is missing or of another type",
+    hop(effects=[{**GIVEN, "extra": "secret"}]): "effects[0] has unknown fields",
+    hop(stage="secret\0"): "text holds a NUL, which not every engine stores",
+    hop(stage="secret\ud800"): "the database refuses it: UnicodeEncodeError",
+}
+
+
+def test_poison_goes_aside_with_its_reason_and_holds_nothing_up(
+    live: redis.Redis, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = complete(1).entries
+    live.xadd(STREAM, {"other": "secret"})
+    send(live, [*good[:5], *POISON, *good[5:]])
+    caplog.set_level(logging.DEBUG)
+    recorder = Recorder(live, engine, "one")
+    drain(recorder)
+    (interview,) = rows(engine, INTERVIEW)
+    assert interview["disposition"] == "complete"
+    dead = {fields.get(b"e", b"").decode(): fields[b"reason"].decode() for _, fields in live.xrange(DEAD)}
+    assert dead.pop("") == "field e is missing"
+    assert dead == POISON
+    assert "set aside" in caplog.text
+    assert "secret" not in caplog.text
+    before = dead_entries(live)
+    assert replay_dead(live) == before
+    assert (dead_entries(live), lag(live)) == (0, before)
+    drain(recorder)  # still poison: back again
+    assert (dead_entries(live), lag(live)) == (before, 0)
+
+
+def test_an_entry_mended_by_a_new_release_is_recorded_on_replay(live: redis.Redis, engine: Engine) -> None:
+    d = Dialogue(1)
+    d.begin()
+    live.xadd(DEAD, {"e": json.dumps(d.entries[0]), "reason": "unknown then"})
+    assert replay_dead(live) == 1
+    drain(Recorder(live, engine, "one"))
+    assert len(rows(engine, INTERVIEW)) == 1
+
+
+def test_a_client_that_decodes_is_refused(live: redis.Redis, engine: Engine, redis_url: str) -> None:
+    client = redis.Redis.from_url(redis_url, decode_responses=True)
+    with pytest.raises(ValueError, match="decode_responses"):
+        Recorder(client, engine, "one")
+    client.close()
+
+
+# ---------------------------------------------------------------- faults
+
+
+def test_a_dead_consumer_s_entries_are_claimed(live: redis.Redis, engine: Engine) -> None:
+    send(live, complete(1).entries)
+    dead = Recorder(live, engine, "dead")
+    dead.fold_once(1)  # makes the group
+    live.xreadgroup(GROUP, "dead", {STREAM: ">"}, count=1000)
+    alive = Recorder(live, engine, "alive", claim_after_ms=100)
+    assert alive.fold_once(1) == 0
+    assert lag(live) > 0
+    time.sleep(0.3)
+    drain(alive)
+    assert rows(engine, INTERVIEW)[0]["disposition"] == "complete"
+
+
+def test_a_restarted_namesake_begins_with_what_it_had_read(live: redis.Redis, engine: Engine) -> None:
+    send(live, complete(1).entries)
+    Recorder(live, engine, "host-1").fold_once(1)
+    live.xreadgroup(GROUP, "host-1", {STREAM: ">"}, count=3)
+    assert Recorder(live, engine, "host-1").fold_once(1) == 3
+
+
+def test_a_wiped_live_store_is_taken_up_again(live: redis.Redis, engine: Engine) -> None:
+    recorder = Recorder(live, engine, "one")
+    first, second = complete(1), complete(2)
+    send(live, first.entries)
+    drain(recorder)
+    live.flushall()
+    assert health(live)[0] is False
+    send(live, second.entries)
+    drain(recorder)
+    assert len(rows(engine, INTERVIEW)) == 2
+
+
+RECORDER = """
+    import sys
+    import redis
+    from storage.database import open_engine
+    from storage.recorder import Recorder
+    Recorder(redis.Redis.from_url(sys.argv[1]), open_engine(sys.argv[2]), sys.argv[3],
+             batch=11, claim_after_ms=200).run(lambda: False)
+"""
+
+
+def start_recorder(redis_url: str, database_url: str, name: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(RECORDER), redis_url, database_url, name],
+        cwd=HERE,
+        env={**os.environ, "PYTHONPATH": str(HERE)},
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def test_killed_at_random_it_neither_loses_nor_doubles(
+    live: redis.Redis, redis_url: str, engine: Engine, database_url: str
+) -> None:
+    entries = [e for n in range(60) for e in complete(n).entries]
+    fold_all(engine, entries)
+    expected = contents(engine)
+    with writing(engine) as db:
+        for table in ("response", "event", "conflict", "session", "interview", "respondent"):
+            db.exec_driver_sql(f"DELETE FROM {table}")
+    engine.dispose()
+    chance = random.Random(11)
+    send(live, entries[: len(entries) // 2])
+    kills = 0
+    while kills < 4:
+        process = start_recorder(redis_url, database_url, f"victim-{kills}")
+        before = lag(live)
+        until = time.monotonic() + 15
+        while lag(live) == before and time.monotonic() < until:
+            time.sleep(0.002)
+        time.sleep(chance.random() * 0.05)
+        process.kill()
+        process.wait()
+        kills += 1
+        send(live, entries[len(entries) * (kills + 3) // 8 : len(entries) * (kills + 4) // 8])
+    survivor = Recorder(live, engine, "survivor", claim_after_ms=200)
+    until = time.monotonic() + 60
+    while lag(live) and time.monotonic() < until:
+        survivor.fold_once(50)
+    assert contents(engine) == expected
+
+
+@pytest.fixture
+def own_live() -> Iterator[Live]:
+    with running_live("valkey") as server:
+        yield server
+
+
+def run_in_thread(recorder: Recorder) -> tuple[threading.Event, threading.Thread]:
+    stop = threading.Event()
+    thread = threading.Thread(target=recorder.run, args=(stop.is_set,))
+    thread.start()
+    return stop, thread
+
+
+def wait_for_empty(live: redis.Redis, seconds: float = 30) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            if not lag(live):
+                return
+        except redis.RedisError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError("entries are left on the stream")
+
+
+def test_the_database_stopped_and_started_again(own_live: Live) -> None:
+    with running_postgres() as server:
+        engine = open_engine(server.url("postgres"))
+        migrate(engine, SMALL)
+        live = redis.Redis.from_url(own_live.url)
+        stop, thread = run_in_thread(Recorder(live, engine, "one"))
+        send(live, complete(1).entries)
+        wait_for_empty(live)
+        server.stop()
+        second = complete(2).entries
+        send(live, second)
+        time.sleep(0.5)
+        assert lag(live) == len(second)  # nothing acknowledged
+        server.start()
+        wait_for_empty(live)
+        stop.set()
+        thread.join()
+        assert [i["disposition"] for i in rows(engine, INTERVIEW)] == ["complete", "complete"]
+        engine.dispose()
+        live.close()
+
+
+def test_the_live_store_killed_and_started_again(own_live: Live, tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'd.sqlite3'}")
+    migrate(engine, SMALL)
+    live = redis.Redis.from_url(own_live.url, retry=Retry(NoBackoff(), 0))
+    stop, thread = run_in_thread(Recorder(live, engine, "one"))
+    send(live, complete(1).entries)
+    wait_for_empty(live)
+    own_live.stop(kill=True)
+    time.sleep(0.5)
+    own_live.start()
+    send(live, complete(2).entries)
+    wait_for_empty(live)
+    stop.set()
+    thread.join()
+    assert len(rows(engine, INTERVIEW)) == 2
+    engine.dispose()
+    live.close()
+
+
+def test_errors_and_log_lines_hold_no_answer(
+    live: redis.Redis, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    with writing(engine) as db:
+        db.exec_driver_sql("DROP TABLE conflict")
+        db.exec_driver_sql("ALTER TABLE response RENAME COLUMN option TO gone")
+    d = Dialogue(1)
+    d.begin()
+    d.answer("water.a1", "strongly_disagree")
+    send(live, d.entries)
+    caplog.set_level(logging.DEBUG)
+    recorder = Recorder(live, engine, "one")
+    recorder.fold_once(1)
+    with pytest.raises(SQLAlchemyError) as caught:
+        recorder.fold_once(1)
+    assert "strongly_disagree" not in str(caught.value)
+    assert lag(live) == 2  # the database is at fault, not the entries
+    assert dead_entries(live) == 0
+    asked = iter([False, True])
+    recorder.run(lambda: next(asked, True))
+    assert "recorder waits" in caplog.text
+    assert "strongly_disagree" not in caplog.text
