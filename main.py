@@ -16,9 +16,9 @@ import typer
 from gateway.settings import PREFIX, RUN_ENV, SECRETS, Settings, make_secrets
 
 if TYPE_CHECKING:
-    from flows.wave import Wave
+    from sqlalchemy import Engine
 
-HERE = Path(__file__).resolve().parent
+    from flows.wave import Wave
 
 app = typer.Typer(
     help="Dial 16: a USSD and SMS survey gateway for SDG indicator 16.6.2.",
@@ -93,7 +93,7 @@ def run() -> None:
             engine.dispose()
 
         supervisor.run(
-            HERE,
+            Path(__file__).resolve(),
             settings.data_dir,
             {**os.environ, **settings.environment()},
             base_url(settings),
@@ -124,6 +124,7 @@ def serve() -> None:
 
     from gateway.app import create_app
 
+    log_to_stderr(settings)
     application = create_app(
         wave=read_wave(settings),
         live_url=settings.redis_url,
@@ -141,7 +142,7 @@ def serve() -> None:
         http="httptools",
         access_log=False,  # it would write the secret path, and cost a fifth of a hop
         server_header=False,
-        log_level="warning" if settings.log_level == "info" else settings.log_level,
+        log_level="warning",
         timeout_keep_alive=75,  # longer than an aggregator's or proxy's own, so that they close first
         timeout_graceful_shutdown=5,
     )
@@ -186,7 +187,7 @@ def work() -> None:
         return close_unfinished(open_engine(settings.database_url), now - window)
 
     composition = jobs.Composition(close_unfinished=close)
-    jobs.work(settings.redis_url, composition, log_level=settings.log_level)
+    jobs.work(settings.redis_url, composition)
 
 
 @app.command()
@@ -211,11 +212,26 @@ def check(
     ] = None,
 ) -> None:
     """Prove the instrument over all its paths, languages and modes; list all faults, exit 1 on any."""
-    import flows.check
+    from flows.check import check as walk
+    from flows.drawing import draw_flow
+    from flows.printed import print_questionnaire
 
     wave = read_wave(read_settings())
-    for line in flows.check.run(wave.instrument, wave, out):
-        typer.echo(line)
+    for walked in walk(wave):
+        typer.echo(
+            f"{walked.language} ({walked.status}) {walked.mode}: {walked.screens} screens, the widest"
+            f" {walked.widest} septets; {walked.keys} keys tried, {walked.routes} routes, each ends;"
+            f" hops: median {walked.median_hops}, most {walked.most_hops}"
+        )
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "flow.svg").write_text(draw_flow(wave.instrument), "utf-8")
+        for name in wave.instrument.languages:
+            printed = print_questionnaire(
+                wave.instrument, name, owner=wave.owner, contact=wave.contact, code=wave.code
+            )
+            (out / f"questionnaire-{name}.md").write_text(printed, "utf-8")
+        typer.echo(f"Written to {out}")
 
 
 # ---------------------------------------------------------------- handsets
@@ -233,7 +249,7 @@ def dial(
     from gateway import handset
 
     settings = read_settings("WEBHOOK_SECRET", run_folder=True)
-    handset.dial(
+    status = handset.dial(
         url or base_url(settings),
         simulator_secret(settings),
         code or read_wave(settings).code,
@@ -241,29 +257,37 @@ def dial(
         network,
         save,
     )
+    raise typer.Exit(status)
 
 
 @app.command()
 def demo(
     respondents: Annotated[int, typer.Argument(min=1, max=20_000, help="How many dial.")] = 200,
     seed: Annotated[int, typer.Option(help="The same seed plays the same respondents.")] = 16,
+    really: Annotated[bool, typer.Option(help="Into a PostgreSQL database too: they stay there.")] = False,
 ) -> None:
     """Simulated respondents through the real webhook, with drop-outs and duplicates; then the table.
 
-    Uses the running service, or starts one in a temporary folder. Exit 1 unless every answer that was
-    acknowledged is recorded, once.
+    Uses the service that runs here, or starts one in a temporary folder. Exit 1 unless every answer
+    that was acknowledged is recorded, once.
     """
-    from gateway import demo as demonstration
+    from gateway.demo import temporary_service
     from gateway.supervisor import not_ready
 
     settings = read_settings(run_folder=True)
     if settings.missing_secrets or not_ready(base_url(settings)):
-        typer.echo("No service is running here: one is started in a temporary folder.")
-        with demonstration.temporary_service(HERE, os.environ) as environ:
-            settings = Settings.from_environment(environ, needs=SECRETS)
-            passed = _demo(settings, respondents, seed)
-    else:
+        say("no service is running here; one is started in a temporary folder")
+        with temporary_service(
+            Path(__file__).resolve(), os.environ, settings.wave_file, settings.instrument_dir
+        ) as folder:
+            theirs = Settings.from_environment({}, folder / ".env", folder / RUN_ENV, needs=SECRETS)
+            passed = _demo(theirs, respondents, seed)
+    elif really or settings.database_url.startswith("sqlite"):
         passed = _demo(settings, respondents, seed)
+    else:
+        say("the service that runs here keeps its answers in PostgreSQL, where made-up ones would be taken")
+        say("for real ones: say --really if that database is for trying things out")
+        passed = False
     raise typer.Exit(0 if passed else 1)
 
 
@@ -271,13 +295,10 @@ def _demo(settings: Settings, respondents: int, seed: int) -> bool:
     from gateway import demo as demonstration
     from storage.database import open_engine
 
+    wave, engine = read_wave(settings), open_engine(settings.database_url)
+    hook = f"{base_url(settings)}/hooks/africastalking/{settings.webhook_secrets[0]}/ussd"
     return demonstration.demo(
-        read_wave(settings),
-        f"{base_url(settings)}/hooks/africastalking/{settings.webhook_secrets[0]}/ussd",
-        open_engine(settings.database_url),
-        settings.pseudonym_key,
-        respondents,
-        seed,
+        wave, hook, engine, settings.pseudonym_key, respondents, seed, lambda: show_indicator(engine, wave)
     )
 
 
@@ -289,7 +310,7 @@ def export(
     folder: Annotated[Path, typer.Argument(help="Where to write the CSV files.")] = Path("export"),
 ) -> None:
     """Write the responses as CSV: long, wide, and the codebook."""
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
     from storage.analysis.export import export_csv
     from storage.database import check_schema, open_engine
@@ -297,21 +318,44 @@ def export(
     settings = read_settings()
     engine = open_engine(settings.database_url)
     check_schema(engine)
-    with Progress() as progress:
-        export_csv(engine, read_wave(settings).instrument, folder, progress)
-    typer.echo(f"Written to {folder}")
+    tasks: dict[str, TaskID] = {}
+    with Progress() as bar:
+
+        def told(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name)
+            bar.update(tasks[name], completed=done, total=total)
+
+        written = export_csv(engine, read_wave(settings).instrument, folder, told)
+    typer.echo("\n".join(map(str, written)))
 
 
 @app.command()
-def indicator() -> None:
+def indicator(
+    csv: Annotated[bool, typer.Option("--csv", help="As CSV, for another program.")] = False,
+    wave: Annotated[str, typer.Option(help="One wave by its id; all of them if not given.")] = "",
+) -> None:
     """Show the indicator by service: attribute shares, their mean, the overall share. Unweighted."""
-    from storage.analysis.indicator import indicator as compute
     from storage.database import check_schema, open_engine
 
     settings = read_settings()
     engine = open_engine(settings.database_url)
     check_schema(engine)
-    typer.echo(compute(engine, read_wave(settings).instrument))
+    show_indicator(engine, read_wave(settings), wave or None, csv)
+
+
+def show_indicator(engine: "Engine", wave: "Wave", only: str | None = None, csv: bool = False) -> None:
+    """The indicator's rows on the standard output."""
+    from rich.console import Console
+
+    from storage.analysis.indicator import indicator as compute
+    from storage.analysis.indicator import write_csv, write_table
+
+    rows = compute(engine, wave.instrument, only)
+    if csv:
+        write_csv(rows, sys.stdout)
+    else:
+        write_table(rows, Console())
 
 
 # ---------------------------------------------------------------- words and refusals
@@ -323,23 +367,23 @@ def say(message: str) -> None:
 
 
 def log_to_stderr(settings: Settings) -> None:
-    """Log lines of our own modules, at the level set."""
+    """Our own log lines at the level set; other people's code from warnings on."""
     import logging
 
-    logging.basicConfig(
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=settings.log_level.upper()
-    )
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("dial16").setLevel(settings.log_level.upper())
 
 
 def refusals() -> tuple[type[Exception], ...]:
     """Errors that tell the operator what to do; any other is a bug and shows where it came from."""
     from flows.instrument import InstrumentError
+    from gateway.demo import DemoError
     from gateway.settings import SettingsError
     from gateway.supervisor import RunError
     from storage.database import DatabaseURLError, SchemaError
     from storage.embedded import EmbeddedError
 
-    return SettingsError, InstrumentError, RunError, EmbeddedError, DatabaseURLError, SchemaError
+    return SettingsError, InstrumentError, RunError, EmbeddedError, DemoError, DatabaseURLError, SchemaError
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from rq.serializers import JSONSerializer
 QUEUE = "dial16"
 SWEEP_EVERY = timedelta(minutes=10)
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("dial16.jobs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +86,10 @@ def open_queue(redis_url: str) -> tuple[Queue, Any]:
     return Queue(QUEUE, connection=connection, serializer=JSONSerializer), connection
 
 
-def work(redis_url: str, composition: Composition, *, burst: bool = False, log_level: str = "info") -> None:
+def work(redis_url: str, composition: Composition, *, burst: bool = False) -> None:
     """Run jobs until SIGTERM, with the scheduler for those due later."""
     compose(composition)
     queue, connection = open_queue(redis_url)
     worker = Worker([queue], connection=connection, serializer=JSONSerializer, maintenance_interval=60)
     worker.log_job_description = False
-    worker.work(with_scheduler=True, burst=burst, logging_level=log_level.upper())
+    worker.work(with_scheduler=True, burst=burst, logging_level="WARNING")

@@ -100,6 +100,7 @@ class Settings:
         cls, environ: Mapping[str, str], *dotenv: Path, needs: tuple[str, ...] = ()
     ) -> "Settings":
         """The settings; the environment wins over each file of `dotenv`, an earlier file over a later.
+        A variable that is empty counts as not set.
 
         `needs` names those that must be set. Raises SettingsError listing every fault.
         """
@@ -107,7 +108,7 @@ class Settings:
         given: dict[str, str] = {}
         for path in reversed(dotenv):
             given |= read_dotenv(path, faults)
-        given |= {k: v for k, v in environ.items() if k.startswith(PREFIX)}
+        given |= {k: v for k, v in environ.items() if k.startswith(PREFIX) and (v.strip() or k not in given)}
         for name in sorted(given.keys() - _NAMES):
             near = difflib.get_close_matches(name, _NAMES, 1)
             faults.append(f"{name}: unknown; {f'did you mean {near[0]}?' if near else 'remove it'}")
@@ -157,8 +158,8 @@ class Settings:
             redis_url=redis_url,
             webhook_secrets=webhook_secrets,
             pseudonym_key=pseudonym_key,
-            wave_file=Path(value("WAVE_FILE")),
-            instrument_dir=Path(value("INSTRUMENT_DIR")),
+            wave_file=Path(value("WAVE_FILE")).absolute(),
+            instrument_dir=Path(value("INSTRUMENT_DIR")).absolute(),
             simulator=None if not simulator else simulator == "on",
             live_days=whole("LIVE_DAYS", 1, 3650),
             log_level=log_level,

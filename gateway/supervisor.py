@@ -48,12 +48,11 @@ class Child:
     pause: float = _FIRST_PAUSE
 
 
-def child_process(argv: Sequence[str], environ: Mapping[str, str], folder: Path) -> subprocess.Popen[bytes]:
+def child_process(argv: Sequence[str], environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """A process of ours in a session of its own: a Ctrl-C is for the supervisor, which ends it in order."""
     return subprocess.Popen(
         list(argv),
         env=dict(environ),
-        cwd=folder,
         stdin=subprocess.DEVNULL,
         start_new_session=True,
         preexec_fn=die_with_parent(os.getpid()),
@@ -155,7 +154,7 @@ def not_ready(url: str) -> list[str]:
 
 
 def run(
-    folder: Path,
+    main: Path,
     data_dir: Path,
     environ: Mapping[str, str],
     url: str,
@@ -178,8 +177,8 @@ def run(
         environ["DIAL16_REDIS_URL"] = valkey.url
         children.append(Child("live store", valkey.start))
     for name, verb in (("worker", "work"), ("recorder", "record"), ("gateway", "serve")):
-        argv = (sys.executable, str(folder / "main.py"), verb)
-        children.append(Child(name, lambda argv=argv: child_process(argv, environ, folder)))  # type: ignore[misc]
+        argv = (sys.executable, str(main), verb)
+        children.append(Child(name, lambda argv=argv: child_process(argv, environ)))  # type: ignore[misc]
     supervisor = Supervisor(children, say)
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, supervisor.stop)
