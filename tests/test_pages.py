@@ -360,6 +360,19 @@ def test_a_small_phone_shows_the_whole_handset_at_once(browser: Browser, gateway
         assert page.get_attribute("#reply", "inputmode") == "none"  # its keyboard would cover the phone
 
 
+def test_a_screen_longer_than_the_phone_shows_scrolls(browser: Browser, gateway: StandIn) -> None:
+    with opened(browser, gateway.url + "/handset", viewport={"width": 320, "height": 480}) as page:
+        for keys, text in ((CODE, CONSENT), ("1", AGE), ("34", HEALTH)):
+            page.keyboard.type(keys)
+            page.keyboard.press("Enter")
+            expect_screen(page, text)
+        expect(page.locator("#further")).to_have_text("\u25bc")
+        page.keyboard.press("ArrowDown")
+        expect(page.locator("#further")).to_have_text("\u25b2")
+        page.click("[data-press=up]")
+        expect(page.locator("#further")).to_have_text("\u25bc")
+
+
 @pytest.mark.parametrize("path", ["/", "/handset"])
 def test_light_and_dark(browser: Browser, gateway: StandIn, path: str) -> None:
     contrasts = []
@@ -464,7 +477,7 @@ def gateway_url(tmp_path: Path) -> Iterator[str]:
 def test_the_real_service_from_a_dial_through_a_drop_to_the_same_question(
     browser: Browser, gateway_url: str
 ) -> None:
-    with opened(browser, gateway_url + "/handset", viewport={"width": 900, "height": 740}) as page:
+    with opened(browser, gateway_url + "/handset", viewport={"width": 900, "height": 790}) as page:
 
         def reply(keys: str) -> str:
             before = transcript(page)
@@ -489,6 +502,9 @@ def test_the_real_service_from_a_dial_through_a_drop_to_the_same_question(
         size, most = re.findall(r"\d+", page.locator("#count").inner_text())
         assert 0 < int(size) <= int(most)
         if folder := os.environ.get("SHOTS"):
+            while "Strongly agree" not in reply("1"):  # on to a question about a service
+                pass
+            press(page, "2")
             page.screenshot(path=Path(folder) / "handset.png")
         page.click("[data-press=end]")
         assert transcript(page).endswith("\nhang up\n")

@@ -52,6 +52,7 @@ function refresh() {
   at("right").textContent = soft[1];
   at("soft-left").setAttribute("aria-label", soft[0] || "Left soft key");
   at("soft-right").setAttribute("aria-label", soft[1] || "Right soft key");
+  further();
   at("typing").hidden = state !== "open";
   at("typing").textContent = letters ? "abc" : "123";
   at("rest").hidden = typed !== "";
@@ -61,6 +62,13 @@ function refresh() {
   at("sim").disabled = connected; // one does not change the SIM in the middle of a call
   at("drop").disabled = !connected;
   at("again").disabled = !connected || state !== "open";
+}
+
+// As phones do: arrows between the soft keys when the screen holds more than is seen.
+function further() {
+  const { scrollTop, clientHeight, scrollHeight } = at("scroll");
+  const above = scrollTop > 4, below = scrollTop + clientHeight < scrollHeight - 4;
+  at("further").textContent = (above ? "\u25B2" : "") + (below ? "\u25BC" : "");
 }
 
 function tick() {
@@ -299,6 +307,8 @@ function newSim() {
   remember("msisdn", at("msisdn").value);
 }
 
+at("scroll").addEventListener("scroll", further);
+addEventListener("resize", further);
 at("new-sim").addEventListener("click", newSim);
 at("msisdn").addEventListener("input", () => at("msisdn").setCustomValidity(""));
 at("msisdn").addEventListener("change", () => remember("msisdn", at("msisdn").value));
