@@ -7,7 +7,8 @@ The rules
 ---------
  1. A first dial draws the order of the service blocks (and which of them, when the wave asks each
     respondent for a subset only) from the seed, asks for the language if the wave offers more than
-    one, then goes to the first item: consent. Nothing is asked before consent.
+    one, then goes to the first item: consent. Nothing is asked before consent. A dial before
+    consent offers the languages again: the way back from a wrong one.
  2. A reply on an item is, in this order: a control key (0 back, 98 more, 99 or 00 skip), an answer
     (its number, its text, or its first word where that is unique), or invalid.
  3. An answer is recorded; if it ends the interview (no consent, under age) it ends; else the next
@@ -329,7 +330,7 @@ def _dial(wave: Wave, interview: Interview | None, event: Dialled) -> Step:
         turn.effects.append(ResponseRetracted(turn.at))
         return turn.done(turn.go_to(turn.item))
     if turn.answers[consent.index] == UNANSWERED:
-        if turn.stage == "language":
+        if len(wave.languages) > 1:
             return turn.done(turn.show_menu("language"))
         return turn.done(turn.go_to(turn.item))
     return turn.done(turn.show_menu("resume"))
