@@ -1,0 +1,494 @@
+"""Dialogues as files that a survey methodologist can review, and the player of them.
+
+A file in tests/transcripts holds a header, then what the respondent does and what the phone shows:
+
+    language en                 or several: languages en fr
+    order health education government      as drawn for this respondent; or: seed 7
+    services 2                  as many services drawn for each respondent
+    extension answers           keys dialled with the code are answers
+    budget 182                  septets a screen
+    mode sms                    the engine alone; no network brings it yet
+    shuffle items
+
+    dial *384*16#               a new session; with more keys: dial *384*16*1#
+    CON ...                     the screen that answers, to its last line; END where the session ends
+    > 1                         a reply
+    keys 1 1 2 34               replies of which only the last screen is written down
+    reply of 10240 characters
+    again                       the network repeats its last request
+    hang up
+    wait 80 h                   also min, d
+    = health.access agree 2     what is recorded by now: item, option, code (or just the option)
+    # a remark; also after a command, with a space on both sides of the sign
+
+    = consent given             = in progress | complete | refusal | ineligible | withdrawn
+    = age not answered          = 12 answers              (that stand)
+    = health.access given 2 times                         (history included)
+    = disability skipped        = language fr             = 2 interviews
+    = 3 wrong keys              = drawn health government = probability health 0.6667
+
+UPDATE_TRANSCRIPTS=1 with pytest writes the screens anew, from what the engine shows.
+"""
+
+import json
+import re
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlencode
+
+import httpx2
+import redis
+
+from flows.draw import draw
+from flows.engine import (
+    Began,
+    BlockSkipped,
+    Consented,
+    Dialled,
+    Effect,
+    Ended,
+    ErasureRequested,
+    Event,
+    Interview,
+    InvalidReply,
+    LanguageChosen,
+    Replied,
+    ResponseGiven,
+    ResponseRetracted,
+    Screen,
+    dump_effect,
+    dump_interview,
+    lapsed,
+    load_effect,
+    load_interview,
+    restore,
+    step,
+)
+from flows.instrument import Instrument
+from flows.wave import Wave
+from storage.live import EVENTS
+from storage.respondents import Pseudonyms
+
+CODE = "*384*16#"
+MSISDN = "+233200000001"
+START = 1_795_420_800_000  # 2026-11-23 08:00 UTC
+REPLY_SECONDS = 5
+
+_COMMAND = re.compile(r"(dial |> ?|keys |reply of |again\b|hang up\b|wait |= |#)")
+_REMARK = re.compile(r"\s+#\s.*$")
+_HEADER = ("language", "languages", "order", "seed", "services", "extension", "budget", "mode", "shuffle")
+_UNITS = {"min": 60, "h": 3600, "d": 86_400}
+
+
+@dataclass
+class Line:
+    """A line of a file with the screen written under it, if any."""
+
+    number: int
+    text: str
+    screen: list[str] = field(default_factory=list)
+
+    @property
+    def command(self) -> str:
+        """Without the remark; a reply may hold anything and has none."""
+        return self.text if self.text.startswith(">") else _REMARK.sub("", self.text).strip()
+
+
+@dataclass
+class Transcript:
+    path: Path
+    options: dict[str, str]
+    lines: list[Line]  # header and blank lines too, so that the file can be written again
+
+    def wave(self, instrument: Instrument) -> Wave:
+        """The wave that the header describes."""
+        o = self.options
+        return Wave(
+            id="w",
+            instrument=instrument,
+            languages=tuple(o.get("languages", o.get("language", "en")).split()),
+            owner="Ghana Statistical Service",
+            contact="0800 000 000",
+            code=CODE,
+            services_each=int(o.get("services", 0)),
+            shuffle_items=o.get("shuffle") == "items",
+            extension=o.get("extension", "address"),
+            budget=int(o.get("budget", 160)),
+        )
+
+    def seed(self, wave: Wave) -> int:
+        """The seed named, or the least one that draws the order named."""
+        if "order" not in self.options:
+            return int(self.options.get("seed", 0))
+        blocks = wave.instrument.blocks
+        wanted = self.options["order"].split()
+        for seed in range(10_000):
+            if [blocks[b].id for b in draw(wave, seed) if blocks[b].drawn] == wanted:
+                return seed
+        raise ValueError(f"{self.path.name}: no seed draws the order {wanted}")
+
+    def written(self) -> str:
+        """The file's text."""
+        return "".join(f"{row}\n" for line in self.lines for row in (line.text, *line.screen))
+
+
+def read_transcript(path: Path) -> Transcript:
+    """The transcript in `path`. Raises ValueError naming the line that is not understood."""
+    options: dict[str, str] = {}
+    lines: list[Line] = []
+    showing = started = False
+    for number, text in enumerate(path.read_text("utf-8").split("\n")[:-1], 1):
+        if text.startswith(("CON ", "END ")):
+            if not lines or lines[-1].screen:
+                raise ValueError(f"{path.name}:{number}: a screen without what it answers")
+            lines[-1].screen.append(text)
+            showing = True
+            continue
+        if showing and text and not _COMMAND.match(text):
+            lines[-1].screen.append(text)
+            continue
+        showing = False
+        lines.append(Line(number, text))
+        name, _, value = lines[-1].command.partition(" ")
+        started = started or name == "dial"
+        if name in _HEADER and not started:
+            options[name] = value
+        elif text and not _COMMAND.match(text):
+            raise ValueError(f"{path.name}:{number}: not understood: {text!r}")
+    return Transcript(path, options, lines)
+
+
+# ---------------------------------------------------------------- the two phones
+
+
+@dataclass
+class Clock:
+    """The time of a transcript, ms."""
+
+    now: int = START
+
+
+class Phone(Protocol):
+    async def dial(self, extension: str) -> Screen: ...
+    async def reply(self, text: str) -> Screen: ...
+    async def again(self) -> Screen: ...
+    async def hang_up(self) -> None: ...
+    async def effects(self) -> list[Effect]: ...
+
+
+def interview_id(session: int) -> str:
+    return f"{session:012x}0000"
+
+
+class EnginePhone:
+    """The bare engine. The interview goes through JSON between any two steps, and what is restored
+    from the effects so far must go on as the interview itself does."""
+
+    def __init__(self, wave: Wave, seed: int, clock: Clock, mode: str = "ussd"):
+        self.wave, self.seed, self.clock, self.mode = wave, seed, clock, mode
+        self.state = ""
+        self.screen = Screen("")
+        self.recorded: list[Effect] = []
+        self.hops = 0  # steps taken
+        self.arrows: set[tuple[str, str]] = set()  # stage before ("dial" for a dial), stage after
+        self.screens: set[str] = set()
+        self._sessions = 0
+        self._blank = True  # nothing but blank replies in this session
+
+    @property
+    def interview(self) -> Interview | None:
+        return load_interview(json.loads(self.state)) if self.state else None
+
+    async def dial(self, extension: str) -> Screen:
+        self._sessions += 1
+        self._blank = not extension
+        known = self.interview is not None
+        ahead = tuple(extension.split("*")) if extension and self.wave.extension == "answers" else ()
+        return self._take(
+            Dialled(
+                self.clock.now, interview_id(self._sessions), self.seed, self.mode, self.wave.budget,
+                () if known else ahead,
+            )
+        )  # fmt: skip
+
+    async def reply(self, text: str) -> Screen:
+        if self._blank and not text:
+            return self.screen  # on a cumulative wire a blank first reply looks like the dial again
+        self._blank = False
+        return self._take(Replied(self.clock.now, text))
+
+    async def again(self) -> Screen:
+        return self.screen
+
+    async def hang_up(self) -> None:
+        pass
+
+    async def effects(self) -> list[Effect]:
+        return self.recorded
+
+    def _take(self, event: Event) -> Screen:
+        before = self.interview
+        taken = step(self.wave, before, event)
+        self.hops += 1
+        self.state = json.dumps(dump_interview(taken.interview))
+        assert self.interview == taken.interview
+        self.recorded += [load_effect(json.loads(json.dumps(dump_effect(e)))) for e in taken.effects]
+        self.screen = taken.screen
+        self.screens.add(taken.screen.text)
+        stage = before.stage if before and isinstance(event, Replied) else "dial"
+        self.arrows.add((stage, taken.interview.stage))
+        check_restored(self.wave, taken.interview, self.recorded)
+        return taken.screen
+
+
+def current(effects: Sequence[Effect]) -> list[Effect]:
+    """The effects of the last interview begun."""
+    last = max(n for n, e in enumerate(effects) if isinstance(e, Began))
+    return list(effects[last:])
+
+
+def check_restored(wave: Wave, interview: Interview, effects: Sequence[Effect]) -> None:
+    """What the record leaves behind has the same answers and, dialled, goes on in the same way."""
+    restored = restore(wave, interview.id, current(effects), interview.last_at)
+    for name in ("answers", "language", "seed", "blocks", "shuffled", "disposition", "receipt"):
+        assert getattr(restored, name) == getattr(interview, name), name
+    if restored.at != interview.at:
+        # Gone back, or withdrawn: the record knows the first item without an answer, not the way there.
+        assert interview.disposition == "withdrawn" or interview.answers[_index(wave, interview.at)] != "."
+        return
+    here, there = interview, restored
+    for keys in (None, "1", "1", "99", "1"):
+        at = here.last_at + 1000
+        event: Event = (
+            Replied(at, keys)
+            if keys
+            else Dialled(at, interview.id, interview.seed, interview.mode, interview.budget)
+        )
+        if keys is None and lapsed(wave, here, at):
+            return
+        one, other = step(wave, here, event), step(wave, there, event)
+        assert one.screen == other.screen
+        assert one.effects == other.effects
+        here, there = one.interview, other.interview
+        if one.screen.ends:
+            return
+        assert replace(here, shown_at=0) == replace(there, shown_at=0)
+
+
+def _index(wave: Wave, item: str) -> int:
+    return wave.instrument.by_id[item].index
+
+
+class FixedPseudonyms(Pseudonyms):
+    """The seed of the transcript, and the interview ids that EnginePhone gives."""
+
+    def __init__(self, seed: int):
+        super().__init__(b"tests" * 8)
+        self._seed = seed
+
+    def seed(self, pseudonym: str, wave: str) -> int:
+        return self._seed
+
+    def interview_id(self, pseudonym: str, session_id: str) -> str:
+        return interview_id(int(session_id.removeprefix("ATUid_")))
+
+
+class HttpPhone:
+    """Africa's Talking over HTTP: cumulative text, every request sent twice."""
+
+    def __init__(self, client: httpx2.AsyncClient, hook: str, store: redis.Redis):
+        self.client, self.hook, self.store = client, hook, store
+        self._sessions = 0
+        self._text = ""
+        self._inputs = 0
+
+    async def dial(self, extension: str) -> Screen:
+        self._sessions += 1
+        self._text = extension
+        self._inputs = 1 if extension else 0
+        return await self.again()
+
+    async def reply(self, text: str) -> Screen:
+        self._text = f"{self._text}*{text}" if self._inputs else text
+        self._inputs += 1
+        return await self.again()
+
+    async def again(self) -> Screen:
+        form = self._session() | {"text": self._text}
+        first = await self._post(self.hook, form)
+        assert await self._post(self.hook, form) == first, "the repeat of a request got another screen"
+        kind, _, text = first.partition(" ")
+        assert kind in ("CON", "END")
+        return Screen(text, kind == "END")
+
+    async def hang_up(self) -> None:
+        notice = self._session() | {
+            "status": "Incomplete", "durationInMillis": "60000", "hopsCount": str(self._inputs + 1),
+            "input": self._text, "lastAppResponse": "CON ...", "cost": "0",
+        }  # fmt: skip
+        await self._post(self.hook + "/events", notice)
+        await self._post(self.hook + "/events", notice)
+
+    async def effects(self) -> list[Effect]:
+        return [load_effect(e) for entry in self.entries("hop") for e in entry["effects"]]
+
+    def entries(self, kind: str) -> list[dict[str, Any]]:
+        """The entries of the event stream, of one kind."""
+        rows: Any = self.store.xrange(EVENTS)
+        return [e for _, fields in rows if (e := json.loads(fields[b"e"]))["kind"] == kind]
+
+    def _session(self) -> dict[str, str]:
+        return {
+            "sessionId": f"ATUid_{self._sessions}",
+            "phoneNumber": MSISDN,
+            "networkCode": "62001",
+            "serviceCode": CODE,
+        }
+
+    async def _post(self, url: str, form: dict[str, str]) -> str:
+        answer = await self.client.post(
+            url,
+            content=urlencode(form),
+            headers={"content-type": "application/x-www-form-urlencoded"},
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.text
+
+
+# ---------------------------------------------------------------- the player
+
+
+class Mismatch(Exception):
+    """The transcript and the dialogue differ. Names the line."""
+
+
+async def play(
+    transcript: Transcript, phone: Phone, clock: Clock, items: Container[str], write: bool = False
+) -> None:
+    """Plays `transcript` on `phone`. Raises Mismatch; with `write`, notes the screens instead.
+
+    `items`: the ids that exist, so that a misspelt one is a fault.
+    """
+    talking = False
+    for line in transcript.lines:
+        where = f"{transcript.path.name}:{line.number}"
+        if line.command.startswith("= "):
+            verdict = told(line.command[2:], await phone.effects(), items)
+            if verdict is not True:
+                raise Mismatch(f"{where}: {line.command[2:]!r} does not hold: {verdict}")
+            continue
+        if line.command.startswith("dial"):
+            talking = True
+        elif not talking and line.command.startswith((">", "keys", "reply")):
+            raise ValueError(f"{where}: nobody is on the line")
+        screen = await _do(line.command, phone, clock)
+        if line.command == "hang up":
+            talking = False
+        if screen is None:
+            continue
+        talking = talking and not screen.ends
+        shown = f"{'END' if screen.ends else 'CON'} {screen.text}".split("\n")
+        if any(_COMMAND.match(row) for row in shown[1:]):
+            raise Mismatch(f"{where}: a line of this screen would read as a command: {shown}")
+        if write:
+            line.screen = shown
+        elif line.screen != shown:
+            raise Mismatch(
+                "\n".join((f"{where}: shows", *shown, "where is written", *(line.screen or ["nothing"])))
+            )
+
+
+async def _do(command: str, phone: Phone, clock: Clock) -> Screen | None:
+    """Carries out one command; its last screen."""
+    verb, _, rest = command.partition(" ")
+    if command.startswith(">"):
+        replies = [command[1:].removeprefix(" ")]
+    elif verb == "keys":
+        replies = rest.split()
+    elif found := re.fullmatch(r"reply of (\d+) characters", command):
+        replies = ["a" * int(found[1])]
+    elif verb == "dial":
+        assert rest == CODE or (rest.startswith("*384*16*") and rest.endswith("#")), rest
+        clock.now += REPLY_SECONDS * 1000
+        return await phone.dial(rest.removeprefix("*384*16").removesuffix("#").removeprefix("*"))
+    elif command == "again":
+        return await phone.again()
+    elif command == "hang up":
+        await phone.hang_up()
+        return None
+    elif found := re.fullmatch(r"wait (\d+) (min|h|d)", command):
+        clock.now += int(found[1]) * _UNITS[found[2]] * 1000
+        return None
+    elif not command or command.startswith("#") or verb in _HEADER:
+        return None
+    else:
+        raise ValueError(f"not understood: {command!r}")
+    for number, reply in enumerate(replies, 1):
+        clock.now += REPLY_SECONDS * 1000
+        screen = await phone.reply(reply)
+        if screen.ends and number < len(replies):
+            raise ValueError(f"the session ends before the last key of {command!r}")
+    return screen
+
+
+def told(statement: str, effects: Sequence[Effect], items: Container[str]) -> bool | str:
+    """Whether a statement of a transcript holds for these effects; if not, what does."""
+    ours = current(effects)
+    given = [e for e in ours if isinstance(e, ResponseGiven)]
+    stands: dict[str, ResponseGiven] = {}
+    disposition = ""
+    for effect in ours:
+        match effect:
+            case ResponseGiven(item=item):
+                stands[item] = effect
+            case ResponseRetracted(item=item):
+                stands.pop(item)
+                disposition = ""
+            case Ended(disposition=ended):
+                disposition = ended
+            case ErasureRequested():
+                stands.clear()
+                disposition = "withdrawn"
+            case _:
+                pass
+    words = statement.split()
+    begun = next(e for e in ours if isinstance(e, Began))
+    match words:
+        case ["consent", "given"]:
+            return any(isinstance(e, Consented) for e in ours) or "no consent"
+        case ["in", "progress"]:
+            return disposition == "" or disposition
+        case ["complete" | "refusal" | "ineligible" | "withdrawn" as name]:
+            return disposition == name or disposition or "in progress"
+        case [item, "not", "answered"]:
+            return (item in items and item not in stands) or str(stands.get(item, "no such item"))
+        case [item, "given", number, "times"]:
+            times = sum(e.item == item for e in given)
+            return times == int(number) or f"{times} times"
+        case [number, "answers"]:
+            return len(stands) == int(number) or f"{len(stands)} answers"
+        case [number, "interviews"]:
+            count = sum(isinstance(e, Began) for e in effects)
+            return count == int(number) or f"{count} interviews"
+        case [number, "wrong", "keys"]:
+            count = sum(isinstance(e, InvalidReply) for e in ours)
+            return count == int(number) or f"{count} wrong keys"
+        case [block, "skipped"]:
+            return BlockSkipped(block) in ours or "not skipped"
+        case ["language", language]:
+            chosen = [e.language for e in ours if isinstance(e, Began | LanguageChosen)][-1]
+            return chosen == language or chosen
+        case ["drawn", *blocks]:
+            drawn = [b for b in begun.blocks.split() if b in begun.probabilities]
+            return drawn == blocks or " ".join(drawn)
+        case ["probability", block, share]:
+            return f"{begun.probabilities[block]:.4f}" == share or f"{begun.probabilities[block]:.4f}"
+        case [item, option, *code]:
+            if item not in stands:
+                return "not answered" if item in items else "no such item"
+            response = stands[item]
+            found = [word for word in (response.option, str(response.code)) if word]
+            return [option, *code] in (found, found[:1]) or str(response)
+    raise ValueError(f"not understood: {statement!r}")
