@@ -75,6 +75,7 @@ SECRETS = ("WEBHOOK_SECRET", "PSEUDONYM_KEY")
 _NAMES = frozenset(PREFIX + s.name for s in SETTINGS)
 _DEFAULTS = {"DATA_DIR": "./data", "HOST": "127.0.0.1", "PORT": "8016", "WAVE_FILE": "deploy/wave.toml",
              "INSTRUMENT_DIR": "flows/sdg_16_6_2", "LIVE_DAYS": "90", "LOG_LEVEL": "info"}  # fmt: skip
+_PROJECT = Path(__file__).resolve().parent.parent
 #: Characters that stand in a URL's path as they are (RFC 3986 section 2.3).
 _URL_SAFE = re.compile(r"[A-Za-z0-9._~-]+\Z")
 _MAKE_ONE = "make one with: openssl rand -hex 32"
@@ -126,6 +127,11 @@ class Settings:
             fault(name, f"must be a whole number from {least} to {most}")
             return least
 
+        def ours_or_given(name: str) -> Path:
+            """A path from where we run; the default one stands in the project, wherever we run."""
+            given_one = given.get(PREFIX + name, "").strip()
+            return Path(given_one).absolute() if given_one else _PROJECT / _DEFAULTS[name]
+
         for name in needs:
             if not value(name):
                 why = _MAKE_ONE if name in SECRETS else "or use `main.py run`, which brings its own"
@@ -158,8 +164,8 @@ class Settings:
             redis_url=redis_url,
             webhook_secrets=webhook_secrets,
             pseudonym_key=pseudonym_key,
-            wave_file=Path(value("WAVE_FILE")).absolute(),
-            instrument_dir=Path(value("INSTRUMENT_DIR")).absolute(),
+            wave_file=ours_or_given("WAVE_FILE"),
+            instrument_dir=ours_or_given("INSTRUMENT_DIR"),
             simulator=None if not simulator else simulator == "on",
             live_days=whole("LIVE_DAYS", 1, 3650),
             log_level=log_level,

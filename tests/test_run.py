@@ -1,0 +1,278 @@
+"""`run` for real: the whole service in a temporary folder, its children killed, its end."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from gateway.supervisor import Child, RunError, Supervisor, not_ready, refuse_port_in_use
+from tests.stores import wait_until
+
+HERE = Path(__file__).resolve().parent.parent
+MAIN = HERE / "main.py"
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def environment(folder: Path, port: int, **more: str) -> dict[str, str]:
+    ours = {"DIAL16_DATA_DIR": str(folder), "DIAL16_PORT": str(port), **more}
+    return {k: v for k, v in os.environ.items() if not k.startswith("DIAL16_")} | ours
+
+
+def children(pid: int) -> dict[str, int]:
+    """The supervisor's children by what they are."""
+    found = {}
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        words = Path(f"/proc/{child}/cmdline").read_bytes().decode().rstrip("\0").split("\0")
+        found["live store" if "valkey" in words[0] else words[-1]] = int(child)
+    return found
+
+
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+@dataclass
+class Running:
+    process: subprocess.Popen[str]
+    folder: Path
+    url: str
+    port: int
+    log: Path
+
+    def secret(self) -> str:
+        lines = (self.folder / "run.env").read_text().splitlines()
+        return next(x.partition("=")[2] for x in lines if x.startswith("DIAL16_WEBHOOK_SECRET="))
+
+    def dial(self, session: str, text: str = "") -> str:
+        form = (
+            f"sessionId={session}&serviceCode=*384*16%23&networkCode=62001"
+            f"&phoneNumber=%2B233000000001&text={text}"
+        )
+        url = f"{self.url}/hooks/africastalking/{self.secret()}/ussd"
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(urllib.request.Request(url, form.encode()), timeout=5) as reply:
+            return str(reply.read().decode())
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    port, folder, log = free_port(), tmp_path / "data", tmp_path / "log"
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            [sys.executable, str(MAIN), "run"],
+            env=environment(folder, port),
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    # The wave and the instrument are found from any folder.
+    running = Running(process, folder, f"http://127.0.0.1:{port}", port, log)
+    try:
+        wait_until(lambda: process.poll() is not None or not not_ready(running.url), "the service", 60)
+        assert process.poll() is None, log.read_text()
+        yield running
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+@linux
+def test_the_whole_service_comes_up_restarts_what_dies_and_leaves_nothing(running: Running) -> None:
+    began = children(running.process.pid)
+    assert began.keys() == {"live store", "serve", "record", "work"}
+    wait_until(lambda: "Ctrl-C ends it." in running.log.read_text(), "the announcement")
+    said = running.log.read_text()
+    assert f"{running.url}/handset" in said and "/hooks/africastalking/" in said
+    assert running.secret() not in said  # a log is no terminal
+
+    first = running.dial("before")
+    assert first.startswith("CON ")
+    second = running.dial("before", "1")
+    assert second.startswith("CON ") and second != first
+
+    for name in ("serve", "record", "live store"):
+        os.kill(children(running.process.pid)[name], signal.SIGKILL)
+    wait_until(
+        lambda: (
+            {k: v for k, v in children(running.process.pid).items() if k != "work"}.keys()
+            == {"live store", "serve", "record"}
+            and not not_ready(running.url)
+        ),
+        "the service after the kills",
+        60,
+    )
+    after = children(running.process.pid)
+    assert all(after[name] != began[name] for name in ("live store", "serve", "record"))
+    assert running.dial("before", "1") == second  # what was acknowledged is still there
+
+    running.process.send_signal(signal.SIGTERM)
+    assert running.process.wait(60) == 0
+    assert all(gone(pid) for pid in {*began.values(), *after.values()})
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.1", running.port), timeout=1)
+    assert not (running.folder / "valkey" / "valkey.pid").exists()
+
+
+@linux
+def test_killing_the_supervisor_ends_its_children(running: Running) -> None:
+    began = children(running.process.pid)
+    running.process.kill()
+    running.process.wait()
+    wait_until(lambda: all(gone(pid) for pid in began.values()), "the end of the children")
+
+
+def test_a_second_run_on_the_same_folder_or_port_says_so(running: Running, tmp_path: Path) -> None:
+    for folder, port, words in (
+        (running.folder, free_port(), "another `run`"),
+        (tmp_path / "other", running.port, "set DIAL16_PORT"),
+    ):
+        refused = subprocess.run(
+            [sys.executable, str(MAIN), "run"],
+            env=environment(folder, port), cwd=tmp_path, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert refused.returncode == 1 and words in refused.stderr
+        assert "Traceback" not in refused.stderr
+
+
+def test_demo_beside_the_running_service(running: Running, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(MAIN), "demo", "25"],
+        env=environment(running.folder, running.port), cwd=tmp_path,
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Everything acknowledged is recorded, once." in done.stdout
+    assert "SDG indicator 16.6.2" in done.stdout and "temporary folder" not in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["serve", "record", "work"])
+def test_production_verbs_refuse_to_start_without_their_settings(verb: str, tmp_path: Path) -> None:
+    refused = subprocess.run(
+        [sys.executable, str(MAIN), verb],
+        env=environment(tmp_path, 8016), cwd=tmp_path, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert refused.returncode == 1 and "DIAL16_REDIS_URL: is not set" in refused.stderr
+    assert ("DIAL16_PSEUDONYM_KEY: is not set" in refused.stderr) == (verb == "serve")
+    assert "Traceback" not in refused.stderr and not list(tmp_path.iterdir())
+
+
+def test_help_names_every_verb() -> None:
+    shown = subprocess.run(
+        [sys.executable, str(MAIN), "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    verbs = "run serve record work migrate check dial demo export indicator".split()
+    assert all(f" {verb} " in shown for verb in verbs)
+
+
+# ---------------------------------------------------------------- the supervisor by itself
+
+
+def sleeper(seconds: float = 60) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({seconds})"])
+
+
+def test_a_child_that_keeps_dying_is_started_later_and_later() -> None:
+    said: list[str] = []
+    child = Child("short", lambda: sleeper(0))
+    supervisor = Supervisor([child], said.append)
+    supervisor.start()
+    deadline = time.monotonic() + 20
+    while len(said) < 3 and time.monotonic() < deadline:
+        supervisor.look()
+        time.sleep(0.01)
+    supervisor.end()
+    assert [x.split(" in ")[1] for x in said[:3]] == ["0.2 s", "0.4 s", "0.8 s"]
+    assert said[0].startswith("short ended (exit 0)")
+
+
+def test_a_child_that_cannot_start_again_is_told_of_and_tried_again() -> None:
+    said: list[str] = []
+    starts = iter([sleeper, None, sleeper])
+
+    def start() -> subprocess.Popen[bytes]:
+        begin = next(starts)
+        if begin is None:
+            raise OSError("no room")
+        return begin()
+
+    child = Child("unlucky", start)
+    supervisor = Supervisor([child], said.append)
+    supervisor.start()
+    assert child.process is not None
+    child.process.kill()
+    child.process.wait()
+    deadline = time.monotonic() + 20
+    while not (len(said) == 2 and child.process is not None) and time.monotonic() < deadline:
+        supervisor.look()
+        time.sleep(0.01)
+    assert "SIGKILL" in said[0] and "no room" in said[1] and child.process is not None
+    supervisor.end()
+
+
+def test_children_end_in_reverse_order() -> None:
+    ended: list[str] = []
+
+    class Noted(subprocess.Popen[bytes]):
+        def terminate(self) -> None:
+            ended.append(str(self.args[-1]))  # type: ignore[index]
+            super().terminate()
+
+    def noted(name: str) -> Child:
+        return Child(name, lambda: Noted([sys.executable, "-c", "import time; time.sleep(60)", name]))
+
+    supervisor = Supervisor([noted("store"), noted("recorder"), noted("gateway")], print)
+    supervisor.start()
+    supervisor.end()
+    assert ended == ["gateway", "recorder", "store"]
+
+
+def test_a_port_in_use_is_refused_with_what_to_set() -> None:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        s.listen()
+        with pytest.raises(RunError, match="DIAL16_PORT"):
+            refuse_port_in_use("127.0.0.1", s.getsockname()[1])
+    refuse_port_in_use("127.0.0.1", free_port())
+
+
+def test_not_ready_gives_the_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not_ready(f"http://127.0.0.1:{free_port()}") == ["it does not answer yet"]
+    parts = {
+        "database": {"up": False, "detail": "run migrate"},
+        "live store": {"up": True, "detail": "answers"},
+    }
+    body = json.dumps({"ready": False, "parts": parts}).encode()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            line, _ = server.accept()
+            with line:
+                line.recv(4096)
+                line.sendall(b"HTTP/1.1 503 X\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert not_ready(f"http://127.0.0.1:{server.getsockname()[1]}") == ["database: run migrate"]
+        thread.join()
