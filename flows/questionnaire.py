@@ -127,7 +127,13 @@ class Item:
         """Whether the answers so far lead to this item."""
         if not self.ask_if:
             return True
-        return any(all(answers[i] in marks for i, marks in every) for every in self.ask_if)
+        for every in self.ask_if:  # plain loops: this is asked of many items on every hop
+            for index, marks in every:
+                if answers[index] not in marks:
+                    break
+            else:
+                return True
+        return False
 
 
 @dataclass(frozen=True, slots=True)

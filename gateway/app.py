@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import redis
 from fastapi import FastAPI
@@ -17,12 +16,12 @@ from sqlalchemy import Engine
 from flows.instrument import Fault, InstrumentError
 from flows.wave import Wave
 from gateway.dialogue import Dialogue, now_ms
+from gateway.health import look_at_parts
 from gateway.pages import page_routes
 from gateway.webhooks import Doors, webhook_routes, where
-from storage.database import check_schema, open_engine
+from storage.database import open_engine
 from storage.live import LiveStore
 from storage.record import Recorded, find_interview, knows_before
-from storage.recorder import health
 from storage.resp import Unavailable
 from storage.respondents import Pseudonyms
 
@@ -119,7 +118,7 @@ def create_app(
     @app.get("/health/ready")
     async def health_ready() -> JSONResponse:
         """Every part works (200), or which does not and why (503)."""
-        parts = await asyncio.to_thread(_parts, probe, engine, wave)
+        parts = await asyncio.to_thread(look_at_parts, probe, engine, wave)
         ready = all(part["up"] for part in parts.values())
         return JSONResponse({"ready": ready, "parts": parts}, 200 if ready else 503)
 
@@ -149,32 +148,3 @@ async def _keep_instrument(wave: Wave, live: LiveStore) -> None:
                 )
             ]
         )
-
-
-def _parts(probe: "redis.Redis", engine: Engine, wave: Wave) -> dict[str, dict[str, Any]]:
-    """Each part: whether it is up, and a line for the operator."""
-    parts: dict[str, dict[str, Any]] = {
-        "instrument": {"up": True, "detail": f"{wave.instrument.reference}, wave {wave.id}"}
-    }
-    try:
-        probe.ping()
-        parts["live store"] = {"up": True, "detail": "answers"}
-    except redis.RedisError as error:
-        parts["live store"] = {
-            "up": False,
-            "detail": f"{type(error).__name__}: start it or set DIAL16_REDIS_URL",
-        }
-    try:
-        check_schema(engine)
-        parts["database"] = {"up": True, "detail": f"{engine.dialect.name}, schema current"}
-    except Exception as error:
-        detail = (
-            str(error) if type(error).__name__ == "SchemaError" else f"{type(error).__name__}: not reached"
-        )
-        parts["database"] = {"up": False, "detail": detail}
-    try:
-        up, detail = health(probe)
-        parts["recorder"] = {"up": up, "detail": detail}
-    except redis.RedisError:
-        parts["recorder"] = {"up": False, "detail": "unknown while the live store is away"}
-    return parts

@@ -16,7 +16,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from flows.engine import (
-    Began,
     Dialled,
     Event,
     Interview,
@@ -164,10 +163,9 @@ class Dialogue:
             born = await self._live.mark_born(self._clock())
             log.warning("live store found empty; interviews are rebuilt from the record as people dial")
         found = await self._find_recorded(respondent, self.wave.id, born)
-        if found is None:
+        if found is None or found.instrument is None:  # not there, or its beginning is still on its way
             return None
-        began = next(e for e in found.effects if isinstance(e, Began))
-        wave = await self._wave_on(began.instrument)
+        wave = await self._wave_on(found.instrument)
         last_at = int(found.last_at.timestamp() * 1000)
         interview = restore(wave, found.interview, found.effects, last_at)
         version = (found.version // _VERSION_JUMP + 1) * _VERSION_JUMP

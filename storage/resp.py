@@ -8,7 +8,7 @@ unix:// and redis:// (rediss:// for TLS). Everything off the hop uses redis-py.
 import asyncio
 import ssl
 from collections import deque
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import hiredis
@@ -34,8 +34,7 @@ class _Connection(asyncio.Protocol):
         self.watch: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         self.watch = self.loop.call_later(_WATCH_SECONDS, self.check)
 
     def send(self, command: tuple[Any, ...]) -> "asyncio.Future[Any]":

@@ -1,0 +1,37 @@
+"""Whether every part works, with a line for the operator about each that does not."""
+
+from typing import Any
+
+import redis
+from sqlalchemy import Engine
+
+from flows.wave import Wave
+from storage.database import SchemaError, check_schema
+from storage.recorder import health
+
+
+def look_at_parts(probe: "redis.Redis", engine: Engine, wave: Wave) -> dict[str, dict[str, Any]]:
+    """Each part: whether it is up, and a line for the operator."""
+    parts: dict[str, dict[str, Any]] = {
+        "instrument": {"up": True, "detail": f"{wave.instrument.reference}, wave {wave.id}"}
+    }
+    try:
+        probe.ping()
+        parts["live store"] = {"up": True, "detail": "answers"}
+    except redis.RedisError as error:
+        parts["live store"] = {
+            "up": False,
+            "detail": f"{type(error).__name__}: start it or set DIAL16_REDIS_URL",
+        }
+    try:
+        check_schema(engine)
+        parts["database"] = {"up": True, "detail": f"{engine.dialect.name}, schema current"}
+    except Exception as error:
+        detail = str(error) if isinstance(error, SchemaError) else f"{type(error).__name__}: not reached"
+        parts["database"] = {"up": False, "detail": detail}
+    try:
+        up, detail = health(probe)
+        parts["recorder"] = {"up": up, "detail": detail}
+    except redis.RedisError:
+        parts["recorder"] = {"up": False, "detail": "unknown while the live store is away"}
+    return parts
