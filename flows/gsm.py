@@ -68,17 +68,20 @@ def fold(text: str) -> str:
 def parts(text: str) -> int:
     """SMS parts that `text` is billed as: GSM-7 where the alphabet has it all, else UCS-2.
 
-    An extension character is two septets and may not straddle two parts.
+    What takes two (an extension character in septets, a character beyond the BMP in UTF-16 units)
+    may not straddle two parts.
     """
     if unencodable(text):
-        units = len(text.encode("utf-16-be")) // 2
-        return 1 if units <= SMS_UCS2_UNITS else -(-units // SMS_PART_UCS2_UNITS)
-    if septets(text) <= SMS_SEPTETS:
+        costs = [2 if ord(c) > 0xFFFF else 1 for c in text]
+        whole, part = SMS_UCS2_UNITS, SMS_PART_UCS2_UNITS
+    else:
+        costs = [SEPTETS[c] for c in text]
+        whole, part = SMS_SEPTETS, SMS_PART_SEPTETS
+    if sum(costs) <= whole:
         return 1
-    count, room = 1, SMS_PART_SEPTETS
-    for c in text:
-        cost = SEPTETS[c]
+    count, room = 1, part
+    for cost in costs:
         if cost > room:
-            count, room = count + 1, SMS_PART_SEPTETS
+            count, room = count + 1, part
         room -= cost
     return count
