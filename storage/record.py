@@ -122,10 +122,15 @@ def close_unfinished(engine: Engine, before: datetime) -> int:
         _item.c.item == _response.c.item,
         _item.c.role == "overall",
     )
+    stopped = (
+        select(_interview.c.id)
+        .where(_interview.c.disposition == IN_PROGRESS, _interview.c.last_at < before)
+        .with_for_update(skip_locked=True)  # one that a recorder holds has just gone on
+    )
     with writing(engine) as db:
         closed = db.execute(
             update(_interview)
-            .where(_interview.c.disposition == IN_PROGRESS, _interview.c.last_at < before)
+            .where(_interview.c.id.in_(stopped))
             .values(disposition=case((answered, PARTIAL), else_=BREAK_OFF))
         )
         return closed.rowcount

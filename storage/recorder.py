@@ -47,8 +47,10 @@ end
 return 0
 """
 
-#: What a database says of the rows it was given, not of itself: the entry is at fault.
-_ROWS_AT_FAULT = (DataError, IntegrityError, UnicodeError, OverflowError)
+#: Said of a store, not of what it was given: wait, and try the same entries again.
+_STORE_AWAY = (redis.RedisError, SQLAlchemyError, OSError)
+#: What a database says of the rows it was given, not of itself: an entry is at fault.
+_ROWS_AT_FAULT = (DataError, IntegrityError)
 
 Raw = tuple[bytes, dict[bytes, bytes] | None]  # entry id, fields; None where it was deleted meanwhile
 
@@ -83,7 +85,7 @@ class Recorder:
             try:
                 self.fold_once(500)
                 wait = _FIRST_WAIT
-            except (redis.RedisError, SQLAlchemyError, OSError) as error:
+            except _STORE_AWAY as error:
                 # The name of the error only: its text may quote what was being written.
                 _log.warning("recorder waits %.1f s: %s", wait, type(error).__name__)
                 until = time.monotonic() + wait
@@ -211,9 +213,13 @@ class Recorder:
             with writing(self.engine) as db:
                 fold(db, (entry for _, entry in entries))
             return []
-        except _ROWS_AT_FAULT as error:
+        except Exception as error:
+            # Anything else but a store that is away is an entry that nobody foresaw: set aside, with
+            # an alarm, it can be put back after a mend; left in, it would stop the recorder for good.
+            if isinstance(error, _STORE_AWAY) and not isinstance(error, _ROWS_AT_FAULT):
+                raise
             if len(entries) == 1:
-                return [(entries[0][0], f"the database refuses it: {type(error).__name__}")]
+                return [(entries[0][0], f"cannot be written: {type(error).__name__}")]
         middle = len(entries) // 2
         return self._fold(entries[:middle]) + self._fold(entries[middle:])
 

@@ -39,10 +39,20 @@ agreement = [
 ]
 [[blocks]]
 id = "opening"
-items = [
-  {{ id = "consent", role = "consent", label = "Consent", scale = "yes_no", nonresponse = [] }},
-  {{ id = "age", kind = "number", role = "age", label = "Age", min = 18, max = 110, groups = [{{ id = "young", min = 18, max = 34 }}, {{ id = "old", min = 35 }}] }},
-]
+[[blocks.items]]
+id = "consent"
+role = "consent"
+label = "Consent"
+scale = "yes_no"
+nonresponse = []
+[[blocks.items]]
+id = "age"
+kind = "number"
+role = "age"
+label = "Age"
+min = 18
+max = 110
+groups = [{{ id = "young", min = 18, max = 34 }}, {{ id = "old", min = 35 }}]
 """
 SERVICES = {"water": 5, "roads": 2}  # service -> attributes: neither number nor name stands in code
 
@@ -113,9 +123,9 @@ class Dialogue:
     def begin(self, language: str = "en") -> Entry:
         self.interview = f"{int(self.respondent, 16):08x}{self.sessions + 1:08x}"
         return self.dial(
-            {"kind": "Began", "instrument": SMALL.reference, "wave": WAVE, "language": language, "mode": "ussd",
-             "seed": 7, "blocks": "water roads", "probabilities": {"water": 1.0, "roads": 1.0},
-             "items_shuffled": False}
+            {"kind": "Began", "instrument": SMALL.reference, "wave": WAVE, "language": language,
+             "mode": "ussd", "seed": 7, "blocks": "water roads", "items_shuffled": False,
+             "probabilities": {"water": 1.0, "roads": 1.0}}
         )  # fmt: skip
 
     def consent(self) -> Entry:

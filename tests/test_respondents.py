@@ -1,0 +1,197 @@
+"""Pseudonyms, erasure on request, and single interviews read back from the record."""
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import Engine
+
+from flows.engine import Began, Consented, ErasureRequested, ResponseGiven
+from storage.database import migrate, open_engine, writing
+from storage.entries import read_entry
+from storage.fold import fold
+from storage.models import Event, Interview, Response, table_of
+from storage.record import close_unfinished, find_interview, knows_before
+from storage.respondents import Pseudonyms, erase
+from tests.record_material import NOW, SMALL, WAVE, Dialogue, Entry, complete, ended, rows
+
+KEY = bytes(range(32))
+INTERVIEW, RESPONSE, EVENT = table_of(Interview), table_of(Response), table_of(Event)
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = open_engine(database_url)
+    migrate(engine, SMALL)
+    yield engine
+    engine.dispose()
+
+
+def fold_all(engine: Engine, entries: list[Entry]) -> None:
+    with writing(engine) as db:
+        fold(db, [read_entry(json.dumps(e)) for e in entries])
+
+
+# ---------------------------------------------------------------- pseudonyms
+
+
+def test_a_pseudonym_is_keyed_stable_and_tells_nothing() -> None:
+    pseudonyms = Pseudonyms(KEY)
+    one = pseudonyms.of("+233200000001")
+    assert one == "749e50ab0027ab251d40ae78da8ee569"  # pinned: another one would lose every respondent
+    assert pseudonyms.of("+233200000001") == one
+    assert pseudonyms.of("+233200000002") != one
+    assert Pseudonyms(bytes(32)).of("+233200000001") != one
+
+
+def test_each_use_has_its_own_tag() -> None:
+    pseudonyms = Pseudonyms(KEY)
+    one = pseudonyms.of("+233200000001")
+    seed = pseudonyms.seed(one, WAVE)
+    assert 0 <= seed < 2**32
+    assert seed == pseudonyms.seed(one, WAVE) != pseudonyms.seed(one, "other")
+    interview = pseudonyms.interview_id(one, "ATUid_1")
+    assert re.fullmatch(r"[0-9a-f]{16}", interview)
+    assert interview != pseudonyms.interview_id(one, "ATUid_2")
+    assert len({interview, one[:16], f"{seed:08x}"}) == 3
+
+
+@pytest.mark.parametrize("key", [b"", b"short", bytes(31)])
+def test_a_short_key_is_refused_with_the_way_to_make_one(key: bytes) -> None:
+    with pytest.raises(ValueError, match=r"secrets\.token_hex\(32\)"):
+        Pseudonyms(key)
+
+
+# ---------------------------------------------------------------- one interview, read back
+
+
+def test_an_interview_comes_back_with_its_effects_in_order(engine: Engine) -> None:
+    d = complete(1)
+    fold_all(engine, d.entries[::-1])
+    found = find_interview(engine, d.respondent, WAVE)
+    assert found is not None
+    hops = [e for e in d.entries if e["kind"] == "hop"]
+    assert [type(e).__name__ for e in found.effects] == [e["kind"] for h in hops for e in h["effects"]]
+    began = found.effects[0]
+    assert isinstance(began, Began)
+    assert began.probabilities == {"water": 1.0, "roads": 1.0}
+    assert found.version == hops[-1]["version"]
+    assert found.sessions == tuple(dict.fromkeys(h["session"] for h in hops))
+    assert int(found.last_at.timestamp() * 1000) == hops[-1]["at"]
+    assert (found.disposition, found.attempt, found.receipt) == ("complete", 1, None)
+    assert find_interview(engine, d.respondent, "other") is None
+    assert find_interview(engine, "0" * 32, WAVE) is None
+
+
+def test_the_newest_of_two_comes_back(engine: Engine) -> None:
+    first, second = complete(1), Dialogue(1, at=NOW + 9_000_000)
+    second.sessions = 9
+    second.begin()
+    fold_all(engine, second.entries + first.entries)
+    found = find_interview(engine, first.respondent, WAVE)
+    assert found is not None
+    assert (found.interview, found.attempt) == (second.interview, 2)
+
+
+def test_a_withdrawn_one_comes_back_with_its_receipt_and_no_answer(engine: Engine) -> None:
+    d = Dialogue(1)
+    d.begin()
+    d.consent()
+    d.withdraw()
+    fold_all(engine, d.entries)
+    found = find_interview(engine, d.respondent, WAVE)
+    assert found is not None
+    assert (found.disposition, found.receipt) == ("withdrawn", "K7Q2")
+    assert [type(e) for e in found.effects] == [Began, Consented, ErasureRequested]
+
+
+def test_whether_the_record_knows_more_than_a_younger_live_store(engine: Engine) -> None:
+    fold_all(engine, complete(1).entries)
+    last = max(i["last_at"] for i in rows(engine, INTERVIEW))
+    assert not knows_before(engine, last)
+    assert knows_before(engine, last + timedelta(milliseconds=1))
+
+
+# ---------------------------------------------------------------- erasure
+
+
+def test_erasing_on_request_takes_the_answers_and_keeps_the_row(engine: Engine) -> None:
+    mine, other = complete(1), complete(2)
+    fold_all(engine, mine.entries[:-3] + other.entries)
+    assert erase(engine, mine.respondent, WAVE, receipt="ABCD") == 1
+    assert {r["interview"] for r in rows(engine, RESPONSE)} == {other.interview}
+    standing = {i["id"]: (i["disposition"], i["receipt"]) for i in rows(engine, INTERVIEW)}
+    assert standing == {mine.interview: ("withdrawn", "ABCD"), other.interview: ("complete", None)}
+    for event in rows(engine, EVENT):
+        if event["interview"] == mine.interview and event["kind"] in ("ResponseGiven", "Ended"):
+            assert event["payload"] == "{}"
+    fold_all(engine, mine.entries)  # what was still on the stream, and all of it again
+    assert {r["interview"] for r in rows(engine, RESPONSE)} == {other.interview}
+    found = find_interview(engine, mine.respondent, WAVE)
+    assert found is not None
+    assert found.effects[-1] == ErasureRequested("ABCD")
+    assert not any(isinstance(e, ResponseGiven) for e in found.effects)
+
+
+def test_erasing_in_every_wave_and_someone_unknown(engine: Engine) -> None:
+    mine = complete(1)
+    elsewhere = [{**e, "wave": "2025", "interview": "f" * 16} for e in mine.entries if e["kind"] == "hop"]
+    fold_all(engine, mine.entries + elsewhere)
+    assert erase(engine, "0" * 32) == 0
+    assert erase(engine, mine.respondent) == 2
+    assert erase(engine, mine.respondent) == 2  # again: the same
+    assert rows(engine, RESPONSE) == []
+
+
+def test_an_erasure_and_recorders_take_turns(engine: Engine) -> None:
+    d = complete(1)
+    fold_all(engine, d.entries[:1])
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            for entry in d.entries:
+                fold_all(engine, [entry])
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    erase(engine, d.respondent, WAVE)
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert rows(engine, RESPONSE) == []
+
+
+# ---------------------------------------------------------------- what was not resumed
+
+
+def test_the_sweep_tells_partial_from_break_off(engine: Engine) -> None:
+    partial, break_off, fresh = Dialogue(1), Dialogue(2), Dialogue(3, at=NOW + 9_000_000)
+    whole = complete(4)
+    for d in (partial, break_off, fresh):
+        d.begin()
+        d.consent()
+    partial.answer("water.overall", "agree")
+    break_off.answer("water.a1", "agree")
+    fold_all(engine, [e for d in (partial, break_off, fresh, whole) for e in d.entries])
+    before = datetime.fromtimestamp((NOW + 5_000_000) / 1000, UTC)
+    assert close_unfinished(engine, before) == 2
+    assert close_unfinished(engine, before) == 0
+    standing = {i["id"]: i["disposition"] for i in rows(engine, INTERVIEW)}
+    assert standing == {
+        partial.interview: "partial",
+        break_off.interview: "break_off",
+        fresh.interview: "in_progress",
+        whole.interview: "complete",
+    }
+    fold_all(engine, partial.entries)  # repeated: nothing new
+    assert rows(engine, INTERVIEW)[0]["disposition"] == "partial"
+    partial.answer("roads.a1", "agree", ended())
+    fold_all(engine, partial.entries)
+    assert rows(engine, INTERVIEW)[0]["disposition"] == "complete"
