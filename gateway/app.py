@@ -100,7 +100,8 @@ def create_app(
         await live.close()
         engine.dispose()
 
-    app = FastAPI(title="Dial 16", lifespan=lifespan, docs_url="/docs", redoc_url=None)
+    # No interactive documentation page: it loads its scripts from third parties.
+    app = FastAPI(title="Dial 16", lifespan=lifespan, docs_url=None, redoc_url=None)
     # The hop's route stands first: routes are tried in order.
     app.router.routes[:0] = webhook_routes(dialogue, Doors(opened))
     app.router.routes += page_routes(

@@ -79,9 +79,10 @@ class Worker(RQWorker):
 
 
 def open_queue(redis_url: str) -> tuple[Queue, Any]:
-    """The queue and its connection, which waits out a restart of Redis instead of failing."""
+    """The queue and its connection. Few retries: the worker has its own, and must not end slowly
+    because Redis ended first."""
     connection = redis.Redis.from_url(
-        redis_url, retry=Retry(ExponentialWithJitterBackoff(cap=2, base=0.1), 10)
+        redis_url, retry=Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.1), 2)
     )
     return Queue(QUEUE, connection=connection, serializer=JSONSerializer), connection
 

@@ -91,6 +91,7 @@ class Supervisor:
         now = time.monotonic()
         for child in self.children:
             if child.process is not None and (code := child.process.poll()) is not None:
+                _sweep(child.process)
                 if now - child.started_at > _STEADY_SECONDS:
                     child.pause = _FIRST_PAUSE
                 child.process = None
@@ -118,6 +119,13 @@ class Supervisor:
                 self.say(f"{child.name} did not end in {_STOP_SECONDS:.0f} s and was killed")
                 process.kill()
                 process.wait()
+            _sweep(process)
+
+
+def _sweep(ended: subprocess.Popen[bytes]) -> None:
+    """End what an ended child left in its process group: RQ's scheduler is a process of its own."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(ended.pid, signal.SIGKILL)
 
 
 def _how(code: int) -> str:
