@@ -9,7 +9,7 @@ half-way whenever another one wrote in between.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,23 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, Table, create_engine, delete, event, insert, select, text
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    Table,
+    Text,
+    bindparam,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    select,
+    text,
+)
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.types import BigInteger, Boolean, Float, Integer
@@ -74,6 +90,15 @@ def _unnest_rows(table: Table, columns: Sequence[str]) -> str:
     return f"SELECT * FROM unnest({arrays})"
 
 
+def _in_json(column: Column[str], values: Collection[str]) -> ColumnElement[bool]:
+    listed = func.json_each(json.dumps(list(values))).table_valued("value")
+    return column.in_(select(listed.c.value))
+
+
+def _any_of_array(column: Column[str], values: Collection[str]) -> ColumnElement[bool]:
+    return column == func.any(bindparam(None, list(values), type_=ARRAY(Text)))
+
+
 def _array_type(table: Table, column: str) -> str:
     kind = table.c[column].type
     if isinstance(kind, Moment):
@@ -91,6 +116,7 @@ class _Engine:
     prepare: Callable[[Engine], None]
     rows: Callable[[Table, Sequence[str]], str]  # source of rows for INSERT
     by_column: bool  # parameters are one list a column, not one tuple a row
+    among: Callable[[Column[str], Collection[str]], ColumnElement[bool]]
     lock_migrations: str
     snapshot: Mapping[str, Any]  # execution options: several reads see one state
 
@@ -101,6 +127,7 @@ _ENGINES: Mapping[str, _Engine] = {
         prepare=_prepare_sqlite,
         rows=_values_rows,
         by_column=False,
+        among=_in_json,
         lock_migrations="SELECT 1",  # BEGIN IMMEDIATE is the lock
         snapshot={_READS: True},
     ),
@@ -109,6 +136,7 @@ _ENGINES: Mapping[str, _Engine] = {
         prepare=_prepare_postgresql,
         rows=_unnest_rows,
         by_column=True,
+        among=_any_of_array,
         lock_migrations=f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})",
         snapshot={_READS: True, "isolation_level": "REPEATABLE READ"},
     ),
@@ -202,6 +230,11 @@ class Write:
             db.exec_driver_sql(statement, tuple(list(column) for column in zip(*rows, strict=True)))
         else:
             db.exec_driver_sql(statement, list(rows))
+
+
+def among(db: Connection, column: Column[str], values: Collection[str]) -> ColumnElement[bool]:
+    """`column IN values` as one parameter: however many, and the statement stays the same."""
+    return _ours(db.engine).among(column, values)
 
 
 def moments(db: Connection) -> Callable[[Any], Any]:

@@ -36,7 +36,7 @@ from flows.engine import (
     ResponseRetracted,
     dump_effect,
 )
-from storage.database import Write, moments
+from storage.database import Write, among, moments
 from storage.entries import ConflictNoted, Entry, Hop, SessionEnded
 from storage.models import (
     BREAK_OFF,
@@ -273,10 +273,10 @@ def _fold_interviews(db: Connection, hops: Sequence[Hop]) -> Mapping[str, _Stand
     """The interviews of this batch's respondents and waves, by id, as they now stand in the record."""
     known = db.execute(
         select(*(_interview.c[c] for c in _COLUMNS)).where(
-            _interview.c.respondent.in_({h.respondent for h in hops})
+            among(db, _interview.c.respondent, {h.respondent for h in hops})
         )
     )
-    standings = {row.id: _Standing(**row._mapping) for row in known}
+    standings = {row.id: _Standing(*row) for row in known}
     before = {s.id: _as_row(s) for s in standings.values()}
     for hop in hops:
         standing = standings.get(hop.interview)
@@ -293,7 +293,9 @@ def _fold_interviews(db: Connection, hops: Sequence[Hop]) -> Mapping[str, _Stand
     renumbered = [s.id for s in changed if s.id in before and before[s.id][_ATTEMPT] != s.attempt]
     if renumbered:  # make way first: (respondent, wave, attempt) is unique at every row written
         db.execute(
-            update(_interview).where(_interview.c.id.in_(renumbered)).values(attempt=-_interview.c.attempt)
+            update(_interview)
+            .where(among(db, _interview.c.id, renumbered))
+            .values(attempt=-_interview.c.attempt)
         )
     store = moments(db)
     rows = []

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Engine, delete, select, update
 
-from storage.database import Write, moments, writing
+from storage.database import Write, among, moments, writing
 from storage.models import WITHDRAWN, Event, Interview, Respondent, Response, table_of
 
 _KEY_BYTES = 32
@@ -62,7 +62,7 @@ def lock_respondents(
     _add(db, [(pseudonym, store(at)) for pseudonym, at in rows])
     held = db.execute(
         select(_respondent.c.pseudonym, _respondent.c.first_seen_at, _respondent.c.consented_at)
-        .where(_respondent.c.pseudonym.in_([pseudonym for pseudonym, _ in rows]))
+        .where(among(db, _respondent.c.pseudonym, [pseudonym for pseudonym, _ in rows]))
         .order_by(_respondent.c.pseudonym)
         .with_for_update(key_share=True)
     )
@@ -73,10 +73,10 @@ def erase_answers(db: Connection, interviews: Sequence[str]) -> None:
     """Take the answers of these interviews out of the record; the caller holds their respondents."""
     if not interviews:
         return
-    db.execute(delete(_response).where(_response.c.interview.in_(interviews)))
+    db.execute(delete(_response).where(among(db, _response.c.interview, interviews)))
     db.execute(
         update(_event)
-        .where(_event.c.interview.in_(interviews), _event.c.kind.not_in(KEPT_AT_ERASURE))
+        .where(among(db, _event.c.interview, interviews), _event.c.kind.not_in(KEPT_AT_ERASURE))
         .values(payload="{}")
     )
 
@@ -103,7 +103,7 @@ def erase(engine: Engine, respondent: str, wave: str | None = None, receipt: str
         if ids:
             db.execute(
                 update(_interview)
-                .where(_interview.c.id.in_(ids), _interview.c.disposition != WITHDRAWN)
+                .where(among(db, _interview.c.id, ids), _interview.c.disposition != WITHDRAWN)
                 .values(disposition=WITHDRAWN, withdrawn_at=now, receipt=receipt)
             )
         return len(ids)
