@@ -44,6 +44,12 @@ def children(pid: int) -> dict[str, int]:
     return found
 
 
+def descendants(pid: int) -> set[int]:
+    """All of them: RQ's scheduler is the worker's own child."""
+    found = {int(x) for x in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+    return found.union(*(descendants(child) for child in found))
+
+
 def gone(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
@@ -112,24 +118,23 @@ def test_the_whole_service_comes_up_restarts_what_dies_and_leaves_nothing(runnin
     second = running.dial("before", "1")
     assert second.startswith("CON ") and second != first
 
-    for name in ("serve", "record", "live store"):
+    wait_until(lambda: len(descendants(began["work"])) == 1, "RQ's scheduler")
+    all_of_them = descendants(running.process.pid)
+    for name in began:
         os.kill(children(running.process.pid)[name], signal.SIGKILL)
     wait_until(
-        lambda: (
-            {k: v for k, v in children(running.process.pid).items() if k != "work"}.keys()
-            == {"live store", "serve", "record"}
-            and not not_ready(running.url)
-        ),
+        lambda: children(running.process.pid).keys() == began.keys() and not not_ready(running.url),
         "the service after the kills",
         60,
     )
     after = children(running.process.pid)
-    assert all(after[name] != began[name] for name in ("live store", "serve", "record"))
+    assert all(after[name] != began[name] for name in began)
     assert running.dial("before", "1") == second  # what was acknowledged is still there
 
+    all_of_them |= descendants(running.process.pid)
     running.process.send_signal(signal.SIGTERM)
     assert running.process.wait(60) == 0
-    assert all(gone(pid) for pid in {*began.values(), *after.values()})
+    assert all(gone(pid) for pid in all_of_them)
     with pytest.raises(OSError):
         socket.create_connection(("127.0.0.1", running.port), timeout=1)
     assert not (running.folder / "valkey" / "valkey.pid").exists()
@@ -137,10 +142,10 @@ def test_the_whole_service_comes_up_restarts_what_dies_and_leaves_nothing(runnin
 
 @linux
 def test_killing_the_supervisor_ends_its_children(running: Running) -> None:
-    began = children(running.process.pid)
+    began = descendants(running.process.pid)
     running.process.kill()
     running.process.wait()
-    wait_until(lambda: all(gone(pid) for pid in began.values()), "the end of the children")
+    wait_until(lambda: all(gone(pid) for pid in began), "the end of the children")
 
 
 def test_a_second_run_on_the_same_folder_or_port_says_so(running: Running, tmp_path: Path) -> None:
