@@ -197,7 +197,8 @@ def _sms_budget(wave: Wave) -> int:
 
 
 def clean(text: str) -> str:
-    """A reply as compared: folded, lower case, one space between words; digits of any script plain.
+    """A reply as compared: folded, lower case, no accents, one space between words; digits of any
+    script plain. People type "tres" for "très".
 
     Used for matching only. Replies over MAX_REPLY characters read as nothing.
     """
@@ -206,7 +207,9 @@ def clean(text: str) -> str:
     if len(text) > MAX_REPLY:
         return ""
     plain = "".join(str(unicodedata.digit(c)) if c.isdigit() else c for c in text)
-    return " ".join(fold(unicodedata.normalize("NFKC", plain)).casefold().split())
+    folded = fold(unicodedata.normalize("NFKC", plain).casefold()).casefold()
+    bare = (c for c in unicodedata.normalize("NFD", folded) if not unicodedata.combining(c))
+    return " ".join("".join(bare).split())
 
 
 def match_option(reply: str, labels: Sequence[str]) -> int | None:
