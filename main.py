@@ -140,6 +140,7 @@ def serve() -> None:
         port=settings.port,
         loop="uvloop",
         http="httptools",
+        proxy_headers=False,  # nothing here asks for a client's address
         access_log=False,  # it would write the secret path, and cost a fifth of a hop
         server_header=False,
         log_level="warning",

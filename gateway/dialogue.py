@@ -116,7 +116,7 @@ class Dialogue:
 
     async def _step(
         self, channel: Channel, hop: Hop, respondent: str, live: Live | None, event: Event
-    ) -> tuple[Screen, Live, str]:
+    ) -> tuple[Screen, Live, bytes]:
         """The engine's step on `live`: the screen, the record to store, and the stream's entry."""
         interview = live.interview if live else None
         wave = await self._wave_on(interview.instrument) if interview else self.wave

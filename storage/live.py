@@ -10,11 +10,11 @@ are appended, else what is there now comes back and nothing is written.
 """
 
 import hashlib
-import json
 from dataclasses import dataclass
 from typing import Any
 
 import hiredis
+import orjson
 
 from flows.interview import Interview, dump_interview, load_interview
 from storage.resp import RespClient, Unavailable
@@ -32,8 +32,8 @@ return 1
 _COMMIT_SHA = hashlib.sha1(_COMMIT.encode()).hexdigest()
 
 _SESSIONS_REMEMBERED = 8  # closed sessions whose late repeats are told from a redial
-#: JSON as stored: no spaces, letters as they are.
-compact = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
+#: JSON as stored: no spaces, UTF-8. orjson: the standard encoder takes four times as long, twice a hop.
+compact = orjson.dumps
 
 
 class NewerState(Exception):
@@ -77,9 +77,9 @@ def transcript_digest(text: str) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
-def dump_live(live: Live) -> str:
+def dump_live(live: Live) -> bytes:
     """`version` as eight hex digits, then JSON: about 350 octets in the middle of an interview."""
-    return f"{live.version:08x}" + compact(
+    return b"%08x" % live.version + compact(
         [
             live.session, live.seen, live.digest, live.hop, live.over, live.past, live.screen, live.ends,
             dump_interview(live.interview),
@@ -89,7 +89,7 @@ def dump_live(live: Live) -> str:
 
 def load_live(raw: bytes) -> Live:
     """What `dump_live` wrote. Raises ValueError or TypeError on anything else."""
-    session, seen, digest, hop, over, past, screen, ends, interview = json.loads(raw[8:])
+    session, seen, digest, hop, over, past, screen, ends, interview = orjson.loads(raw[8:])
     return Live(
         int(raw[:8], 16), session, seen, digest, hop, over, past, screen, ends, load_interview(interview)
     )
@@ -97,7 +97,7 @@ def load_live(raw: bytes) -> Live:
 
 def hop_entry(
     live: Live, respondent: str, at: int, effects: list[dict[str, Any]], opened: dict[str, str] | None
-) -> str:
+) -> bytes:
     """The stream entry of one hop: who and where by ids, what happened as effects. Never a number."""
     interview = live.interview
     entry: dict[str, Any] = {
@@ -135,7 +135,7 @@ class LiveStore:
         raw, born = await self._call("MGET", _key(wave, respondent), _BORN)
         return (load_live(raw) if raw else None), int(born or 0)
 
-    async def commit(self, version: int, respondent: str, live: Live, entry: str) -> None:
+    async def commit(self, version: int, respondent: str, live: Live, entry: bytes) -> None:
         """Stores `live` over the `version` that was read (0: nothing), together with its entry.
 
         Raises NewerState when somebody else has stored a state since.
@@ -152,7 +152,7 @@ class LiveStore:
         if answer != 1:
             raise NewerState(load_live(answer) if answer else None)
 
-    async def append(self, entry: str) -> None:
+    async def append(self, entry: bytes) -> None:
         """An entry that changes no interview: a late notice, a conflict."""
         await self._call("XADD", EVENTS, "*", "e", entry)
 
@@ -165,11 +165,11 @@ class LiveStore:
         """Keeps an instrument version, once; the digest of the one that stands then."""
         packed = compact({"digest": digest, "sources": sources})
         await self._call("HSETNX", _INSTRUMENTS, reference, packed)
-        return str(json.loads(await self._call("HGET", _INSTRUMENTS, reference))["digest"])
+        return str(orjson.loads(await self._call("HGET", _INSTRUMENTS, reference))["digest"])
 
     async def instrument_sources(self, reference: str) -> dict[str, str] | None:
         raw = await self._call("HGET", _INSTRUMENTS, reference)
-        return None if raw is None else dict(json.loads(raw)["sources"])
+        return None if raw is None else dict(orjson.loads(raw)["sources"])
 
     async def _call(self, *command: Any) -> Any:
         try:
