@@ -10,40 +10,22 @@ hops in and writes the outcome. What makes order and repetition harmless:
  * attempts are numbered in the order in which interviews began, not in which they arrived;
  * a withdrawal holds for the respondent's whole wave: answers of a withdrawn interview are neither
    kept nor, arriving later, written.
-
-Of a respondent's interviews in one wave exactly one is counted: a complete one before one that
-stopped, that before a refusal or ineligibility; then the latest.
 """
 
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, select, update
 
-from flows.engine import (
-    Began,
-    Consented,
-    Effect,
-    Ended,
-    ErasureRequested,
-    LanguageChosen,
-    ResponseGiven,
-    ResponseRetracted,
-    dump_effect,
-)
+from flows.engine import Consented, Effect, ResponseGiven, ResponseRetracted, dump_effect
 from storage.database import Write, among, moments
 from storage.entries import ConflictNoted, Entry, Hop, SessionEnded
 from storage.models import (
-    BREAK_OFF,
-    COMPLETE,
-    IN_PROGRESS,
-    PARTIAL,
-    UNFINISHED,
     WITHDRAWN,
     Conflict,
     Event,
@@ -54,118 +36,16 @@ from storage.models import (
     table_of,
 )
 from storage.respondents import KEPT_AT_ERASURE, erase_answers, lock_respondents
+from storage.standing import Standing, settle_together
 
 Row = tuple[Any, ...]
 _interview = table_of(Interview)
 
 
-@dataclass(slots=True)
-class _Standing:
-    """How an interview stands: a row of `interview`, while hops are folded into it."""
-
-    id: str
-    respondent: str
-    wave: str
-    began_at: datetime
-    last_at: datetime
-    attempt: int = 0
-    counted: bool = False
-    instrument: str | None = None
-    language: str | None = None
-    mode: str | None = None
-    seed: int | None = None
-    blocks: str | None = None
-    probabilities: str | None = None
-    items_shuffled: bool | None = None
-    ended_at: datetime | None = None
-    disposition: str = IN_PROGRESS
-    last_item: str = ""
-    last_stage: str = ""
-    consented_at: datetime | None = None
-    consent_version: str | None = None
-    withdrawn_at: datetime | None = None
-    receipt: str | None = None
-    version: int = -1
-    language_version: int = -1
-    consented_version: int = -1
-    outcome: str | None = None
-    outcome_at: datetime | None = None
-    outcome_version: int = -1
-    answered_version: int = -1
-
-    def fold(self, hop: Hop) -> None:
-        if hop.at < self.began_at:
-            self.began_at = hop.at
-        if hop.at > self.last_at:
-            self.last_at = hop.at
-        if hop.version > self.version:
-            self.version = hop.version
-            self.last_item, self.last_stage = hop.shown, hop.stage
-            if self.disposition in (PARTIAL, BREAK_OFF):  # the sweep was early: it goes on
-                self.disposition = IN_PROGRESS
-        answered = ended = False
-        for effect in hop.effects:
-            match effect:
-                case ResponseGiven():
-                    answered = True
-                case Began():
-                    self.begin(effect)
-                    self.choose_language(effect.language, hop.version)
-                case LanguageChosen():
-                    self.choose_language(effect.language, hop.version)
-                case Consented():
-                    if hop.version > self.consented_version:
-                        self.consented_version = hop.version
-                        self.consented_at, self.consent_version = hop.at, effect.version
-                case Ended():
-                    ended = True
-                    if hop.version > self.outcome_version:
-                        self.outcome_version = hop.version
-                        self.outcome, self.outcome_at = effect.disposition, hop.at
-                case ErasureRequested():
-                    if self.withdrawn_at is None or hop.at < self.withdrawn_at:
-                        self.withdrawn_at = hop.at
-                    self.receipt = effect.receipt
-                case _:
-                    pass
-        if answered and not ended and hop.version > self.answered_version:
-            self.answered_version = hop.version
-
-    def begin(self, began: Began) -> None:
-        self.instrument, self.mode, self.seed, self.blocks = (
-            began.instrument, began.mode, began.seed, began.blocks,
-        )  # fmt: skip
-        self.items_shuffled = began.items_shuffled
-        self.probabilities = json.dumps(began.probabilities, sort_keys=True)
-
-    def choose_language(self, language: str, version: int) -> None:
-        if version > self.language_version:
-            self.language, self.language_version = language, version
-
-    def settle(self) -> None:
-        """Set what follows from the rest. A refusal that was thought better of is no longer one."""
-        holds = self.outcome_version > self.answered_version
-        self.ended_at = self.outcome_at if holds else None
-        if self.withdrawn_at is not None:
-            self.disposition = WITHDRAWN
-        elif holds and self.outcome is not None:
-            self.disposition = self.outcome
-        elif self.disposition not in (PARTIAL, BREAK_OFF):
-            self.disposition = IN_PROGRESS
-
-    @property
-    def begun(self) -> tuple[datetime, str]:
-        return self.began_at, self.id
-
-    @property
-    def worth(self) -> tuple[bool, bool, datetime, str]:
-        """The greatest is the one that counts."""
-        return self.disposition == COMPLETE, self.disposition in UNFINISHED, self.began_at, self.id
-
-
-_COLUMNS = tuple(f.name for f in fields(_Standing))
+_COLUMNS = tuple(f.name for f in fields(Standing))
 _TIMES = tuple(_COLUMNS.index(c.name) for c in _interview.c if c.name.endswith("_at"))
-_as_row: Callable[[_Standing], Row] = attrgetter(*_COLUMNS)
+_ATTEMPT, _DISPOSITION = _COLUMNS.index("attempt"), _COLUMNS.index("disposition")
+_as_row: Callable[[Standing], Row] = attrgetter(*_COLUMNS)
 
 _write_respondents = Write(
     Respondent,
@@ -269,26 +149,26 @@ def _hold_respondents(db: Connection, entries: Sequence[Entry], hops: Sequence[H
     _write_respondents(db, rows)
 
 
-def _fold_interviews(db: Connection, hops: Sequence[Hop]) -> Mapping[str, _Standing]:
+def _fold_interviews(db: Connection, hops: Sequence[Hop]) -> Mapping[str, Standing]:
     """The interviews of this batch's respondents and waves, by id, as they now stand in the record."""
     known = db.execute(
         select(*(_interview.c[c] for c in _COLUMNS)).where(
             among(db, _interview.c.respondent, {h.respondent for h in hops})
         )
     )
-    standings = {row.id: _Standing(*row) for row in known}
+    standings = {row.id: Standing(*row) for row in known}
     before = {s.id: _as_row(s) for s in standings.values()}
     for hop in hops:
         standing = standings.get(hop.interview)
         if standing is None:
-            standing = _Standing(hop.interview, hop.respondent, hop.wave, hop.at, hop.at)
+            standing = Standing(hop.interview, hop.respondent, hop.wave, hop.at, hop.at)
             standings[hop.interview] = standing
         standing.fold(hop)
-    together: dict[tuple[str, str], list[_Standing]] = defaultdict(list)
+    together: dict[tuple[str, str], list[Standing]] = defaultdict(list)
     for standing in standings.values():
         together[standing.respondent, standing.wave].append(standing)
     for interviews in together.values():
-        _settle_together(interviews)
+        settle_together(interviews)
     changed = [s for s in sorted(standings.values(), key=attrgetter("id")) if before.get(s.id) != _as_row(s)]
     renumbered = [s.id for s in changed if s.id in before and before[s.id][_ATTEMPT] != s.attempt]
     if renumbered:  # make way first: (respondent, wave, attempt) is unique at every row written
@@ -310,28 +190,7 @@ def _fold_interviews(db: Connection, hops: Sequence[Hop]) -> Mapping[str, _Stand
     return standings
 
 
-_ATTEMPT, _DISPOSITION = _COLUMNS.index("attempt"), _COLUMNS.index("disposition")
-
-
-def _settle_together(interviews: list[_Standing]) -> None:
-    """Settle one respondent's interviews in one wave among themselves."""
-    if len(interviews) > 1:
-        interviews.sort(key=attrgetter("begun"))
-        withdrawals = [(s.withdrawn_at, s.receipt) for s in interviews if s.withdrawn_at is not None]
-        if withdrawals:
-            first = min(at for at, _ in withdrawals)
-            receipt = max((r for _, r in withdrawals if r), default=None)
-            for standing in interviews:
-                standing.withdrawn_at, standing.receipt = first, receipt
-    for attempt, standing in enumerate(interviews, 1):
-        standing.settle()
-        standing.attempt = attempt
-    counted = max(interviews, key=attrgetter("worth"))
-    for standing in interviews:
-        standing.counted = standing is counted
-
-
-def _fold_answers(db: Connection, hops: Sequence[Hop], standings: Mapping[str, _Standing]) -> None:
+def _fold_answers(db: Connection, hops: Sequence[Hop], standings: Mapping[str, Standing]) -> None:
     store = moments(db)
     events: dict[tuple[str, int, int], Row] = {}
     answers: dict[tuple[str, str], Row] = {}

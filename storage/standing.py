@@ -1,0 +1,137 @@
+"""How an interview stands, and how a hop changes that: the rules of the fold, without a database.
+
+A respondent's interviews in one wave are settled together: exactly one is counted, a complete one
+before one that stopped, that before a refusal or ineligibility; then the latest. A withdrawal in one
+holds for all of them.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from operator import attrgetter
+
+from flows.engine import Began, Consented, Ended, ErasureRequested, LanguageChosen, ResponseGiven
+from storage.entries import Hop
+from storage.models import BREAK_OFF, COMPLETE, IN_PROGRESS, PARTIAL, UNFINISHED, WITHDRAWN
+
+
+@dataclass(slots=True)
+class Standing:
+    """How an interview stands: a row of `interview`, while hops are folded into it."""
+
+    id: str
+    respondent: str
+    wave: str
+    began_at: datetime
+    last_at: datetime
+    attempt: int = 0
+    counted: bool = False
+    instrument: str | None = None
+    language: str | None = None
+    mode: str | None = None
+    seed: int | None = None
+    blocks: str | None = None
+    probabilities: str | None = None
+    items_shuffled: bool | None = None
+    ended_at: datetime | None = None
+    disposition: str = IN_PROGRESS
+    last_item: str = ""
+    last_stage: str = ""
+    consented_at: datetime | None = None
+    consent_version: str | None = None
+    withdrawn_at: datetime | None = None
+    receipt: str | None = None
+    version: int = -1
+    language_version: int = -1
+    consented_version: int = -1
+    outcome: str | None = None
+    outcome_at: datetime | None = None
+    outcome_version: int = -1
+    answered_version: int = -1
+
+    def fold(self, hop: Hop) -> None:
+        if hop.at < self.began_at:
+            self.began_at = hop.at
+        if hop.at > self.last_at:
+            self.last_at = hop.at
+        if hop.version > self.version:
+            self.version = hop.version
+            self.last_item, self.last_stage = hop.shown, hop.stage
+            if self.disposition in (PARTIAL, BREAK_OFF):  # the sweep was early: it goes on
+                self.disposition = IN_PROGRESS
+        answered = ended = False
+        for effect in hop.effects:
+            match effect:
+                case ResponseGiven():
+                    answered = True
+                case Began():
+                    self.begin(effect)
+                    self.choose_language(effect.language, hop.version)
+                case LanguageChosen():
+                    self.choose_language(effect.language, hop.version)
+                case Consented():
+                    if hop.version > self.consented_version:
+                        self.consented_version = hop.version
+                        self.consented_at, self.consent_version = hop.at, effect.version
+                case Ended():
+                    ended = True
+                    if hop.version > self.outcome_version:
+                        self.outcome_version = hop.version
+                        self.outcome, self.outcome_at = effect.disposition, hop.at
+                case ErasureRequested():
+                    if self.withdrawn_at is None or hop.at < self.withdrawn_at:
+                        self.withdrawn_at = hop.at
+                    self.receipt = effect.receipt
+                case _:
+                    pass
+        if answered and not ended and hop.version > self.answered_version:
+            self.answered_version = hop.version
+
+    def begin(self, began: Began) -> None:
+        self.instrument, self.mode, self.seed, self.blocks = (
+            began.instrument, began.mode, began.seed, began.blocks,
+        )  # fmt: skip
+        self.items_shuffled = began.items_shuffled
+        self.probabilities = json.dumps(began.probabilities, sort_keys=True)
+
+    def choose_language(self, language: str, version: int) -> None:
+        if version > self.language_version:
+            self.language, self.language_version = language, version
+
+    def settle(self) -> None:
+        """Set what follows from the rest. A refusal that was thought better of is no longer one."""
+        holds = self.outcome_version > self.answered_version
+        self.ended_at = self.outcome_at if holds else None
+        if self.withdrawn_at is not None:
+            self.disposition = WITHDRAWN
+        elif holds and self.outcome is not None:
+            self.disposition = self.outcome
+        elif self.disposition not in (PARTIAL, BREAK_OFF):
+            self.disposition = IN_PROGRESS
+
+    @property
+    def begun(self) -> tuple[datetime, str]:
+        return self.began_at, self.id
+
+    @property
+    def worth(self) -> tuple[bool, bool, datetime, str]:
+        """The greatest is the one that counts."""
+        return self.disposition == COMPLETE, self.disposition in UNFINISHED, self.began_at, self.id
+
+
+def settle_together(interviews: list[Standing]) -> None:
+    """Settle one respondent's interviews in one wave among themselves."""
+    if len(interviews) > 1:
+        interviews.sort(key=attrgetter("begun"))
+        withdrawals = [(s.withdrawn_at, s.receipt) for s in interviews if s.withdrawn_at is not None]
+        if withdrawals:
+            first = min(at for at, _ in withdrawals)
+            receipt = max((r for _, r in withdrawals if r), default=None)
+            for standing in interviews:
+                standing.withdrawn_at, standing.receipt = first, receipt
+    for attempt, standing in enumerate(interviews, 1):
+        standing.settle()
+        standing.attempt = attempt
+    counted = max(interviews, key=attrgetter("worth"))
+    for standing in interviews:
+        standing.counted = standing is counted
