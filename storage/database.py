@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,15 @@ from sqlalchemy.types import BigInteger, Boolean, Float, Integer
 from sqlmodel import SQLModel
 
 from flows.instrument import NONRESPONSE, Instrument
-from storage.models import CodebookItem, CodebookOption, Interview, Moment, StoredInstrument, table_of
+from storage.models import (
+    CodebookItem,
+    CodebookOption,
+    Interview,
+    Moment,
+    StoredInstrument,
+    as_text,
+    table_of,
+)
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _READS = "dial16_reads"  # execution option of a transaction that will not write
@@ -116,6 +125,7 @@ class _Engine:
     prepare: Callable[[Engine], None]
     rows: Callable[[Table, Sequence[str]], str]  # source of rows for INSERT
     by_column: bool  # parameters are one list a column, not one tuple a row
+    moment: Callable[[datetime | None], Any]  # an instant as the driver takes it
     among: Callable[[Column[str], Collection[str]], ColumnElement[bool]]
     lock_migrations: str
     snapshot: Mapping[str, Any]  # execution options: several reads see one state
@@ -127,6 +137,7 @@ _ENGINES: Mapping[str, _Engine] = {
         prepare=_prepare_sqlite,
         rows=_values_rows,
         by_column=False,
+        moment=as_text,
         among=_in_json,
         lock_migrations="SELECT 1",  # BEGIN IMMEDIATE is the lock
         snapshot={_READS: True},
@@ -136,6 +147,7 @@ _ENGINES: Mapping[str, _Engine] = {
         prepare=_prepare_postgresql,
         rows=_unnest_rows,
         by_column=True,
+        moment=lambda value: value,
         among=_any_of_array,
         lock_migrations=f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})",
         snapshot={_READS: True, "isolation_level": "REPEATABLE READ"},
@@ -237,10 +249,9 @@ def among(db: Connection, column: Column[str], values: Collection[str]) -> Colum
     return _ours(db.engine).among(column, values)
 
 
-def moments(db: Connection) -> Callable[[Any], Any]:
-    """Turns an aware datetime into what this engine's driver takes for a `Moment`."""
-    convert = Moment()
-    return lambda value: convert.process_bind_param(value, db.dialect)
+def moments(db: Connection) -> Callable[[datetime | None], Any]:
+    """Turns an aware datetime, in UTC, into what this engine's driver takes for a `Moment`."""
+    return _ours(db.engine).moment
 
 
 # ---------------------------------------------------------------- schema

@@ -29,6 +29,11 @@ PARTIAL, BREAK_OFF = "partial", "break_off"
 UNFINISHED = (IN_PROGRESS, PARTIAL, BREAK_OFF)
 
 
+def as_text(at: datetime | None) -> str | None:
+    """A time in UTC as SQLite keeps it."""
+    return None if at is None else at.isoformat(timespec="milliseconds")
+
+
 class Moment(TypeDecorator[datetime]):
     """An instant, aware, in UTC, to the millisecond.
 
@@ -50,14 +55,13 @@ class Moment(TypeDecorator[datetime]):
         if value.tzinfo is None:
             raise ValueError("a time without a zone; give an aware one")
         value = value.astimezone(UTC)
-        return value.isoformat(timespec="milliseconds") if dialect.name == "sqlite" else value
+        return as_text(value) if dialect.name == "sqlite" else value
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         if value is None:
             return None
-        at = datetime.fromisoformat(value) if isinstance(value, str) else value
-        assert isinstance(at, datetime)
-        return at.astimezone(UTC)
+        at: datetime = datetime.fromisoformat(value) if isinstance(value, str) else value
+        return at if at.tzinfo is UTC else at.astimezone(UTC)
 
 
 class Respondent(SQLModel, table=True):
