@@ -82,38 +82,18 @@ def run() -> None:
             say(f"made {names} in {settings.data_dir / RUN_ENV}: keep that file")
         settings = replace(settings, simulator=settings.simulator is not False)
         supervisor.refuse_port_in_use(settings.host, settings.port)
-        wave = read_wave(settings)
-
-        def prepare() -> None:
-            from storage.database import migrate as migrate_database
-            from storage.database import open_engine
-
-            engine = open_engine(settings.database_url)
-            migrate_database(engine, wave.instrument)
-            engine.dispose()
-
+        wave, url = read_wave(settings), base_url(settings)
+        dial = wave.code if settings.simulator else ""
         supervisor.run(
             Path(__file__).resolve(),
             settings.data_dir,
             {**os.environ, **settings.environment()},
-            base_url(settings),
+            url,
             embedded=not settings.redis_url,
-            prepare=prepare,
+            prepare=lambda: migrate_to_release(settings, wave),
             say=say,
-            announce=lambda: announce(settings, wave.code),
+            announce=lambda: typer.echo(supervisor.announcement(url, settings.webhook_secrets[0], dial=dial)),
         )
-
-
-def announce(settings: Settings, code: str) -> None:
-    """Tell the operator where to dial, to look and to post."""
-    url, secret = base_url(settings), settings.webhook_secrets[0]
-    if not sys.stdout.isatty():  # a log file is no place for a secret
-        secret = f"<{PREFIX}WEBHOOK_SECRET>"
-    if settings.simulator:
-        typer.echo(f"Dial   {code} at {url}/handset, or `make dial` in another terminal")
-    typer.echo(f"Look   {url}/")
-    typer.echo(f"Post   {url}/hooks/africastalking/{secret}/ussd and .../ussd/events")
-    typer.echo("Ctrl-C ends it.")
 
 
 @app.command()
@@ -150,7 +130,11 @@ def serve() -> None:
 
 
 @app.command()
-def record() -> None:
+def record(
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Put entries set aside as poison back first.")
+    ] = False,
+) -> None:
     """Fold what happened from the live store into the database: the recorder, one or several."""
     import socket
     import threading
@@ -158,7 +142,7 @@ def record() -> None:
     import redis
 
     from storage.database import check_schema, open_engine
-    from storage.recorder import Recorder
+    from storage.recorder import Recorder, replay_dead
 
     settings = read_settings("REDIS_URL")
     log_to_stderr(settings)
@@ -168,6 +152,8 @@ def record() -> None:
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, lambda signum, frame: stop.set())
     live = redis.Redis.from_url(settings.redis_url)
+    if replay:
+        say(f"{replay_dead(live)} entries put back")
     Recorder(live, engine, f"{socket.gethostname()}-{os.getpid()}").run(stop.is_set)
 
 
@@ -194,13 +180,20 @@ def work() -> None:
 @app.command()
 def migrate() -> None:
     """Bring the database to this release's schema, with the instrument's codebook and the views."""
+    settings = read_settings()
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    migrate_to_release(settings, read_wave(settings))
+    typer.echo("The database has this release's schema.")
+
+
+def migrate_to_release(settings: Settings, wave: "Wave") -> None:
+    """The schema, the instrument with its codebook, and the views."""
     from storage.database import migrate as migrate_database
     from storage.database import open_engine
 
-    settings = read_settings()
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    migrate_database(open_engine(settings.database_url), read_wave(settings).instrument)
-    typer.echo("The database has this release's schema.")
+    engine = open_engine(settings.database_url)
+    migrate_database(engine, wave.instrument)
+    engine.dispose()
 
 
 # ---------------------------------------------------------------- the instrument

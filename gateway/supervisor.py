@@ -161,6 +161,19 @@ def not_ready(url: str) -> list[str]:
         return ["it does not answer yet"]
 
 
+def announcement(url: str, secret: str, *, dial: str) -> str:
+    """Where to dial, to look and to post; `dial` is the code, "" without a simulator."""
+    if not sys.stdout.isatty():  # a log file is no place for a secret
+        secret = "<DIAL16_WEBHOOK_SECRET>"
+    lines = [f"Dial   {dial} at {url}/handset, or `make dial` in another terminal"] if dial else []
+    lines += [
+        f"Look   {url}/",
+        f"Post   {url}/hooks/africastalking/{secret}/ussd and .../ussd/events",
+        "Ctrl-C ends it.",
+    ]
+    return "\n".join(lines)
+
+
 def run(
     main: Path,
     data_dir: Path,

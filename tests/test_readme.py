@@ -1,0 +1,97 @@
+"""What the documents say is so: settings, commands, links, keys; and partners' examples are played."""
+
+import re
+import shlex
+import subprocess
+import urllib.error
+import urllib.request
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from flows import wave
+from gateway.settings import PREFIX, SETTINGS
+from tests.test_run import Running, running
+
+__all__ = ["running"]
+
+HERE = Path(__file__).resolve().parent.parent
+#: Documents written by hand; the questionnaires in docs/ are printed from the data.
+DOCUMENTS = [
+    HERE / "README.md",
+    HERE / "CHANGELOG.md",
+    HERE / "bench" / "README.md",
+    *(HERE / "docs" / f"{name}.md" for name in ("analysts", "operations", "partners", "waves")),
+]
+VERBS = set(re.findall(r"^@app\.command\(\)\ndef (\w+)", (HERE / "main.py").read_text("utf-8"), re.MULTILINE))
+
+
+def table_rows(text: str) -> list[list[str]]:
+    """Cells of the table rows in `text`, without head and rule."""
+    rows = [line.strip().strip("|").split(" | ") for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row] for row in rows[2:]]
+
+
+def test_the_settings_table_is_the_code_s() -> None:
+    text = (HERE / "README.md").read_text("utf-8")
+    part = text.partition("<!-- settings")[2].partition("<!-- /settings -->")[0]
+    assert table_rows(part) == [[f"`{PREFIX}{s.name}`", s.default, s.meaning] for s in SETTINGS]
+
+
+def test_waves_md_describes_every_key_of_a_wave_file() -> None:
+    text = (HERE / "docs" / "waves.md").read_text("utf-8")
+    described = {row[0].strip("`"): row[2] for row in table_rows(text)}
+    assert described.keys() == wave._KEYS.keys()
+    assert {key for key, default in described.items() if default == "required"} == set(wave._REQUIRED)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", document.read_text("utf-8")):
+        if "://" not in target:
+            assert (document.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_named_exist(document: Path) -> None:
+    text = document.read_text("utf-8")
+    targets = set(re.findall(r"^([a-z]+):", (HERE / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`?\bmake ([a-z]+)\b`", text)) <= targets
+    assert set(re.findall(r"main\.py ([a-z]+)", text)) <= VERBS
+    for variable in re.findall(rf"{PREFIX}[A-Z_]+", text):
+        assert variable in {PREFIX + s.name for s in SETTINGS}
+
+
+def test_the_two_commands_of_the_readme_are_the_makefile_s() -> None:
+    text = (HERE / "README.md").read_text("utf-8")
+    block = text.partition("```sh\n")[2].partition("```")[0]
+    commands = [line.partition("#")[0].split() for line in block.splitlines()]
+    assert commands == [["make", "run"], ["make", "test"]]
+    for command in commands:
+        subprocess.run([command[0], "-n", command[1]], cwd=HERE, check=True, capture_output=True)
+
+
+def test_every_verb_is_in_the_readme() -> None:
+    text = (HERE / "README.md").read_text("utf-8")
+    assert VERBS and all(f"`{verb}`" in text for verb in VERBS)
+
+
+def test_the_examples_for_partners_are_true(running: Running) -> None:
+    """Every curl of docs/partners.md, in order, against the running service: the reply shown is the reply."""
+    text = (HERE / "docs" / "partners.md").read_text("utf-8")
+    examples = re.findall(r"```sh\n(curl .*?)\n```\n```\n(.*?)\n```", text, re.DOTALL)
+    assert len(examples) == 5
+    url = f"{running.url}/hooks/africastalking/{running.secret()}/ussd"
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    for command, expected in examples:
+        words = shlex.split(command.replace("$URL", url))
+        fields = [words[k + 1] for k, word in enumerate(words) if word == "-d"]
+        assert words[:2] == ["curl", "-s"] and all("%" in f or unquote(f) == f for f in fields)
+        try:
+            with opener.open(words[2], "&".join(fields).encode(), timeout=5) as reply:
+                body = reply.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                body = error.read().decode()
+        assert body == expected
