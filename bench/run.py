@@ -32,7 +32,7 @@ from bench.servers import OTHER_CORE, ROOT, SERVER_CORE, floor, gateway, live_st
 from flows.instrument import load as load_instrument
 from flows.interview import Interview
 from flows.wave import Wave, load_wave
-from storage.live import Live, dump_live, transcript_digest
+from storage.live import EVENTS, Live, dump_live, transcript_digest
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,18 @@ def play_servers(folder: Path, size: Size, results: Results) -> None:
                     )
                     hook, pid = stack.enter_context(gateway(place, url))
                 report = play(hook, pid, size, size.interviews, others)
+                if others:
+                    refuse_incomplete(url, report)
             results.servers.setdefault(name, []).append(asdict(report))
             say(f"{repeat + 1}/{size.repeats} {name}: {line(report)}")
+
+
+def refuse_incomplete(url: str, report: Report) -> None:
+    """A hop that left no event in the stream would be a cheap one, and no measurement."""
+    with redis.Redis.from_url(url) as client:
+        entries = client.xlen(EVENTS)
+    if entries < report.hops:
+        raise SystemExit(f"{report.hops} hops left {entries} entries in the event stream")
 
 
 def line(report: Report) -> str:
