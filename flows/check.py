@@ -309,7 +309,7 @@ def _try_other_keys(walk: _Walk, interview: Interview, item: Item) -> None:
         turned = walk.take(here, BACK)
         _expect_valid(walk, item, BACK, turned)
         here = turned.interview
-    if f"{BACK} " in pages[0].rpartition("\n")[2]:
+    if f" {BACK} " in " " + pages[0].rpartition("\n")[2]:  # not the 0 of "00 Skip"
         back = walk.take(interview, BACK)
         walk.see(f"items.{back.interview.at}", back.screen)
         _expect_valid(walk, item, BACK, back)
