@@ -55,8 +55,13 @@ def load(folder: Path) -> Instrument:
     main = folder / "questionnaire.toml"
     if not main.is_file():
         raise InstrumentError([Fault(str(main), "-", "not found; an instrument needs this file")])
-    names = sorted(folder.glob("*.toml"))
-    return parse({p.name: p.read_text("utf-8") for p in names})
+    sources: dict[str, str] = {}
+    for path in sorted(folder.glob("*.toml")):
+        try:
+            sources[path.name] = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InstrumentError([Fault(path.name, "-", f"cannot be read: {error}")]) from None
+    return parse(sources)
 
 
 def parse(sources: Mapping[str, str]) -> Instrument:
@@ -119,12 +124,13 @@ class _Reader:
         }
         months = self.get(head, "reference_months", int, "instrument")
         codes = self.get(data, "nonresponse", dict, "top level")
-        if sorted(codes) != sorted(NONRESPONSE) or len(set(codes.values())) != 3:
+        whole = {code for code in codes.values() if type(code) is int}
+        if sorted(codes) != sorted(NONRESPONSE) or len(whole) != 3:
             self.fault("nonresponse", f"give three different codes: {', '.join(NONRESPONSE)}")
         scales = {
             name: scale
             for name, rows in self.get(data, "scales", dict, "top level").items()
-            if (scale := self.scale(name, rows, set(codes.values()))) is not None
+            if (scale := self.scale(name, rows, whole)) is not None
         }
         blocks, items = self.blocks(self.get(data, "blocks", list, "top level"), scales)
         for scale in scales.keys() - {i.scale.id for i in items if i.scale}:
@@ -132,6 +138,7 @@ class _Reader:
         self.stop_on_faults()
         languages = self.languages(self.get(head, "languages", list, "instrument"), scales, items)
         if text["default_language"] not in languages:
+            self.file = "questionnaire.toml"
             self.fault("instrument.default_language", "is not among instrument.languages")
         self.stop_on_faults()
         digest = sha256("\0".join(f"{k}\0{v}" for k, v in self.sources.items()).encode()).hexdigest()
@@ -241,7 +248,7 @@ class _Reader:
                 self.fault(f"{where}.nonresponse", f"{reason!r} must be one of {', '.join(NONRESPONSE)}")
         ends = self.get(row, "ends", dict, where, {})
         for option, disposition in ends.items():
-            if option not in option_ids or disposition not in DISPOSITIONS_BY_ANSWER:
+            if option not in option_ids or str(disposition) not in DISPOSITIONS_BY_ANSWER:
                 self.fault(f"{where}.ends", f"{option!r} must be an option, its value refusal or ineligible")
         skips = self.get(row, "skips_block", str, where, "")
         if skips and skips not in option_ids:
@@ -262,10 +269,15 @@ class _Reader:
         )  # fmt: skip
 
     def groups(self, rows: Any, where: str) -> tuple[Group, ...]:
+        if not isinstance(rows, list):
+            self.fault(f"{where}.groups", "must be a list of tables: [{ id = '..', min = 18, max = 24 }, ..]")
+            return ()
         groups = []
-        for n, row in enumerate(rows if isinstance(rows, list) else []):
+        for n, row in enumerate(rows):
             at = f"{where}.groups[{n + 1}]"
-            most = row.get("max") if isinstance(row, dict) else None
+            table = row if isinstance(row, dict) else {}
+            self.unknown(table, ("id", "min", "max"), at)
+            most = self.get(table, "max", int, at) if "max" in table else None  # the last one may be open
             groups.append(Group(self.get(row, "id", str, at), self.get(row, "min", int, at), most))
         return tuple(groups)
 
@@ -320,7 +332,10 @@ class _Reader:
         return out
 
     def language(self, name: str, scales: Mapping[str, Scale], items: tuple[Item, ...]) -> Language:
+        before = len(self.faults)
         data = self.toml(f"{name}.toml")
+        if len(self.faults) > before:
+            return Language(name, "", "", "", {}, {}, {})
         self.unknown(data, ("language", "prompts", "scales", "items", "groups"), "top level")
         head = self.get(data, "language", dict, "top level")
         self.unknown(head, ("id", "name", "iso639_3", "status"), "language")
@@ -331,8 +346,7 @@ class _Reader:
             self.fault("language.status", "must be draft or reviewed")
         prompts = self.texts(self.get(data, "prompts", dict, "top level"), PROMPTS, "prompts")
         for key, allowed in PROMPTS.items():
-            for value in set(_PLACEHOLDER.findall(prompts.get(key, ""))) - allowed:
-                self.fault(f"prompts.{key}", f"may not insert {{{value}}}; allowed: {sorted(allowed)}")
+            self.insertions(prompts.get(key, ""), allowed, f"prompts.{key}")
         table = self.get(data, "scales", dict, "top level")
         self.unknown(table, scales, "scales")
         options = {
@@ -374,9 +388,15 @@ class _Reader:
         for key, value in {"text": own["ussd"] or text, **own}.items():
             if key == "text" or value:
                 self.phrase(value, f"{where}.{key}")
-            for inserted in set(_PLACEHOLDER.findall(value)) - ITEM_VALUES:
-                self.fault(f"{where}.{key}", f"may not insert {{{inserted}}}; allowed: {sorted(ITEM_VALUES)}")
+            self.insertions(value, ITEM_VALUES, f"{where}.{key}")
         return ItemText(text, **own)
+
+    def insertions(self, text: str, allowed: frozenset[str], where: str) -> None:
+        """What a text inserts must be known, and no other brace may stand in it."""
+        for value in sorted(set(_PLACEHOLDER.findall(text)) - allowed):
+            self.fault(where, f"may not insert {{{value}}}; allowed: {sorted(allowed)}")
+        if re.search("[{}]", _PLACEHOLDER.sub("", text)):
+            self.fault(where, "a brace that encloses no name; write { } only around a value to insert")
 
     def phrase(self, text: str, where: str) -> str:
         if not text.strip() or text != text.strip():
