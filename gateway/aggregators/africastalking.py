@@ -13,6 +13,7 @@ from gateway.messages import Hop, SessionEnded, WireError
 _MAX_FIELDS = 64
 _LIMITS = {"sessionId": 128, "phoneNumber": 20, "networkCode": 16, "serviceCode": 32, "text": 16_000}
 _NOTICE_LIMITS = {"sessionId": 128, "phoneNumber": 20, "networkCode": 16, "serviceCode": 32}
+_KEPT = ("sessionId", "networkCode", "serviceCode")  # in log lines and in the record, which takes no NUL
 
 
 def read_form(body: bytes) -> dict[str, str]:
@@ -55,6 +56,9 @@ def _require(form: dict[str, str], limits: dict[str, int]) -> None:
     empty = [name for name in ("sessionId", "phoneNumber") if not form[name].strip()]
     if empty:
         raise WireError(400, f"empty: {', '.join(empty)}")
+    odd = [name for name in _KEPT if not form[name].isprintable()]
+    if odd:
+        raise WireError(400, f"not printable: {', '.join(odd)}")
 
 
 def read_msisdn(raw: str) -> str:
@@ -70,6 +74,11 @@ def read_msisdn(raw: str) -> str:
 
 def _whole(raw: str | None) -> int | None:
     return int(raw) if raw and raw.isascii() and raw.isdigit() and len(raw) < 12 else None
+
+
+def _remark(raw: str, most: int) -> str:
+    """Free text for the record: cut, and a space for what cannot be stored or printed."""
+    return "".join(c if c.isprintable() else " " for c in raw[:most])
 
 
 class AfricasTalking:
@@ -102,9 +111,9 @@ class AfricasTalking:
             msisdn=read_msisdn(form["phoneNumber"]),
             network_code=form["networkCode"],
             service_code=form["serviceCode"],
-            status=form.get("status", "")[:32],
+            status=_remark(form.get("status", ""), 32),
             duration_ms=_whole(form.get("durationInMillis")),
             hops=_whole(form.get("hopsCount")),
-            cost=form.get("cost", "")[:32],
-            error=form.get("errorMessage", "")[:128],
+            cost=_remark(form.get("cost", ""), 32),
+            error=_remark(form.get("errorMessage", ""), 128),
         )

@@ -55,6 +55,10 @@ def _require(fields: Mapping[str, Any], limits: Mapping[str, int]) -> None:
         raise WireError(400, f"too long: {', '.join(too_long)}")
     if not fields["session"].strip():
         raise WireError(400, "empty: session")
+    # They stand in log lines and in the record, which takes no NUL.
+    kept = ("session", "network", "code", "status")
+    if odd := [name for name in kept if not str(fields.get(name, "")).isprintable()]:
+        raise WireError(400, f"not printable: {', '.join(odd)}")
     if not _MSISDN.fullmatch(fields["msisdn"]):
         raise WireError(400, "msisdn: must be in international form, + and 7 to 15 digits")
 
