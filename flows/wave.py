@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from flows.gsm import USSD_SEPTETS
+from flows.gsm import USSD_SEPTETS, fold, unencodable
 from flows.instrument import Fault, Instrument, InstrumentError
 
 _DEFAULT_BUDGET = 160  # the least that every network read of shows, bar one at 120
@@ -77,10 +77,15 @@ def load_wave(path: Path, instrument: Instrument) -> Wave:
     for key, kind in _KEYS.items():
         if key in data and (not isinstance(data[key], kind) or (kind is int and isinstance(data[key], bool))):
             fault(key, f"must be a {kind.__name__}")
+        elif kind is list and not all(isinstance(x, str) for x in data.get(key, ())):
+            fault(key, "must be a list of texts")
     if faults:
         raise InstrumentError(faults)
     if data["instrument"] not in (instrument.id, instrument.reference):
         fault("instrument", f"is {data['instrument']!r}; the instrument read is {instrument.reference}")
+    for key in ("owner", "contact", "code"):
+        for c in unencodable(fold(data[key])):
+            fault(key, f"{c!r} (U+{ord(c):04X}) is not in GSM 03.38 and does not fold; write it otherwise")
     languages = tuple(data.get("languages", [instrument.default_language]))
     for language in languages:
         known = instrument.languages.get(language)
@@ -90,6 +95,13 @@ def load_wave(path: Path, instrument: Instrument) -> Wave:
             fault("languages", f"{language!r} is a draft; have it reviewed, or set allow_drafts = true")
     if not languages:
         fault("languages", "name at least one")
+    if len(set(languages)) != len(languages):
+        fault("languages", "one of them stands twice")
+    countries = data.get("countries", ["+"])
+    if not countries:
+        fault("countries", "name at least one number prefix, such as +233")
+    elif not all(prefix.startswith("+") for prefix in countries):
+        fault("countries", "each must begin with +")
     drawn = sum(b.drawn for b in instrument.blocks)
     if not 0 <= data.get("services_each", 0) <= drawn:
         fault("services_each", f"must be 0 (all) to {drawn}")
