@@ -104,8 +104,9 @@ def _in_json(column: Column[str], values: Collection[str]) -> ColumnElement[bool
     return column.in_(select(listed.c.value))
 
 
-def _any_of_array(column: Column[str], values: Collection[str]) -> ColumnElement[bool]:
-    return column == func.any(bindparam(None, list(values), type_=ARRAY(Text)))
+def _in_array(column: Column[str], values: Collection[str]) -> ColumnElement[bool]:
+    # Not `= ANY(array)`: in a prepared plan that compares every row with every value in turn.
+    return column.in_(select(func.unnest(bindparam(None, list(values), type_=ARRAY(Text))).column_valued()))
 
 
 def _array_type(table: Table, column: str) -> str:
@@ -148,7 +149,7 @@ _ENGINES: Mapping[str, _Engine] = {
         rows=_unnest_rows,
         by_column=True,
         moment=lambda value: value,
-        among=_any_of_array,
+        among=_in_array,
         lock_migrations=f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})",
         snapshot={_READS: True, "isolation_level": "REPEATABLE READ"},
     ),

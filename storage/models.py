@@ -64,6 +64,10 @@ class Moment(TypeDecorator[datetime]):
         return at if at.tzinfo is UTC else at.astimezone(UTC)
 
 
+#: Room on the page for new versions of a row, which no index then has to follow: every hop writes one.
+_ROOM = {"postgresql_with": {"fillfactor": 70}}
+
+
 class Respondent(SQLModel, table=True):
     """A person who dialled, by pseudonym."""
 
@@ -80,8 +84,7 @@ class Interview(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("respondent", "wave", "attempt", name="interview_attempt"),
         Index("interview_began_at", "began_at"),
-        # Room on the page for new versions of a row, which no index then has to follow.
-        {"postgresql_with": {"fillfactor": 70}},
+        _ROOM,
     )
 
     id: str = Field(primary_key=True, sa_type=Text)  # 16 hex
@@ -137,6 +140,7 @@ class UssdSession(SQLModel, table=True):
     """One USSD dialogue. The id is the aggregator's, so it is unique with the respondent only."""
 
     __tablename__ = "session"
+    __table_args__ = _ROOM
 
     id: str = Field(primary_key=True, sa_type=Text)
     respondent: str = Field(primary_key=True, foreign_key="respondent.pseudonym", sa_type=Text)

@@ -139,6 +139,7 @@ def upgrade() -> None:
             ["respondent.pseudonym"],
         ),
         sa.PrimaryKeyConstraint("id", "respondent"),
+        postgresql_with={"fillfactor": 70},
     )
     op.create_table(
         "event",
