@@ -11,6 +11,7 @@ Whoever loses a race reads what the winner stored and answers from that.
 """
 
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -47,6 +48,8 @@ log = logging.getLogger("dial16.dialogue")
 _RACES = 4  # lost races before the respondent is asked to dial again; each means another hop was served
 #: After a rebuild the version jumps past anything that was lost on its way to the record.
 _VERSION_JUMP = 1000
+#: What a phone can dial after a code, at a length that networks let through.
+_DIALLED_ON = re.compile(r"[0-9*#]{1,20}")
 
 
 def now_ms() -> int:
@@ -140,7 +143,7 @@ class Dialogue:
             "aggregator": channel.aggregator,
             "network_code": hop.network_code,
             "service_code": hop.service_code,
-            "extension": hop.text if wave.extension == "address" else "",
+            "extension": _address(wave, live, hop.text),
         }
         return screen, after, hop_entry(after, respondent, event.at, effects, opened)
 
@@ -245,6 +248,14 @@ _WITH_CODE = frozenset({"session_over", "unavailable"})
 @dataclass(frozen=True, slots=True)
 class _Conflict:
     what: str  # older_text | diverging_text | after_end | out_of_order
+
+
+def _address(wave: Wave, live: Live | None, text: str) -> str:
+    """The keys dialled with the code, for the record; "" where they may not be that but answers."""
+    if wave.extension != "address" or not _DIALLED_ON.fullmatch(text):
+        return ""
+    # An interview rebuilt from the record was perhaps in the middle of this very session.
+    return "" if live is not None and not live.session else text
 
 
 def _seen(hop: Hop, cumulative: bool) -> tuple[int, str]:

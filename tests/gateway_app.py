@@ -127,14 +127,13 @@ no = "{no}"
 text = "{consent}"
 """
 _ENGLISH = {
-    "id": "en", "name": "English", "welcome": "Welcome back. Answered:", "thanks": "Thank you. Dial", "yes": "Yes",
-    "no": "No",
-    "over": "This session is over. Dial", "sorry": "Sorry. Dial", "consent": "Take part?",
+    "id": "en", "name": "English", "welcome": "Welcome back. Answered:", "thanks": "Thank you. Dial",
+    "yes": "Yes", "no": "No", "over": "This session is over. Dial", "sorry": "Sorry. Dial",
+    "consent": "Take part?",
 }  # fmt: skip
 _FRENCH = {
     "id": "fr", "name": "Français", "welcome": "Bon retour. Réponses :", "thanks": "Merci. Faites le",
-    "yes": "Oui",
-    "no": "Non", "over": "Session terminée. Faites le", "sorry": "Désolés. Faites le",
+    "yes": "Oui", "no": "Non", "over": "Session terminée. Faites le", "sorry": "Désolés. Faites le",
     "consent": "Acceptez-vous l'été ?",
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The simulator's wire beyond what its handsets send (tests/test_handset.py): what is refused, what is kept."""
+"""The simulator's wire beyond what tests/test_handset.py shows: what is refused, what is kept."""
 
 import json
 from dataclasses import astuple
