@@ -25,6 +25,7 @@ from storage.live import LiveStore
 from storage.record import Recorded
 from tests.stores import running_live
 from tests.transcript import (
+    ARROWS,
     Clock,
     EnginePhone,
     FixedPseudonyms,
@@ -41,19 +42,6 @@ INSTRUMENT = load(Path(__file__).parent.parent / "flows" / "sdg_16_6_2")
 ITEMS = INSTRUMENT.by_id
 SECRET = "not-a-secret"
 UPDATE = os.environ.get("UPDATE_TRANSCRIPTS") == "1"
-
-#: Every arrow of the stage diagram in flows/engine.py, and staying where one is on a wrong key.
-ARROWS = {
-    ("dial", "language"), ("dial", "item"), ("dial", "resume"), ("dial", "finished"), ("dial", "over"),
-    ("language", "language"), ("language", "item"), ("language", "over"),
-    ("item", "item"), ("item", "why"), ("item", "stuck"), ("item", "pause"), ("item", "over"),
-    ("why", "item"), ("why", "why"), ("why", "pause"), ("why", "over"),
-    ("stuck", "item"), ("stuck", "why"), ("stuck", "over"), ("stuck", "stuck"),
-    ("pause", "item"), ("pause", "over"), ("pause", "pause"),
-    ("resume", "item"), ("resume", "over"), ("resume", "withdraw"), ("resume", "resume"),
-    ("finished", "over"), ("finished", "withdraw"), ("finished", "finished"),
-    ("withdraw", "resume"), ("withdraw", "finished"), ("withdraw", "over"), ("withdraw", "withdraw"),
-}  # fmt: skip
 
 #: Said by the gateway, not by the dialogue: tests/test_dialogue.py.
 OF_THE_GATEWAY = {"unavailable", "not_covered", "wave_closed", "session_over"}

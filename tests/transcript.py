@@ -82,6 +82,20 @@ _HEADER = ("language", "languages", "order", "seed", "services", "extension", "b
 _UNITS = {"min": 60, "h": 3600, "d": 86_400}
 
 
+#: Every arrow of the stage diagram in flows/engine.py, and staying where one is on a wrong key.
+ARROWS = {
+    ("dial", "language"), ("dial", "item"), ("dial", "resume"), ("dial", "finished"), ("dial", "over"),
+    ("language", "language"), ("language", "item"), ("language", "over"),
+    ("item", "item"), ("item", "why"), ("item", "stuck"), ("item", "pause"), ("item", "over"),
+    ("why", "item"), ("why", "why"), ("why", "pause"), ("why", "over"),
+    ("stuck", "item"), ("stuck", "why"), ("stuck", "over"), ("stuck", "stuck"),
+    ("pause", "item"), ("pause", "over"), ("pause", "pause"),
+    ("resume", "item"), ("resume", "over"), ("resume", "withdraw"), ("resume", "resume"),
+    ("finished", "over"), ("finished", "withdraw"), ("finished", "finished"),
+    ("withdraw", "resume"), ("withdraw", "finished"), ("withdraw", "over"), ("withdraw", "withdraw"),
+}  # fmt: skip
+
+
 @dataclass
 class Line:
     """A line of a file with the screen written under it, if any."""
