@@ -132,6 +132,12 @@ class _Engine:
     snapshot: Mapping[str, Any]  # execution options: several reads see one state
 
 
+#: A server that no longer answers is noticed in seconds, not in the two hours of the system's defaults.
+_NETWORK = {
+    "connect_timeout": 5, "keepalives_idle": 30, "keepalives_interval": 5, "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}  # fmt: skip
+
 _ENGINES: Mapping[str, _Engine] = {
     "sqlite": _Engine(
         options={},
@@ -144,7 +150,7 @@ _ENGINES: Mapping[str, _Engine] = {
         snapshot={_READS: True},
     ),
     "postgresql+psycopg": _Engine(
-        options={"pool_pre_ping": True, "connect_args": {"connect_timeout": 5}},
+        options={"pool_pre_ping": True, "connect_args": _NETWORK},
         prepare=_prepare_postgresql,
         rows=_unnest_rows,
         by_column=True,

@@ -34,7 +34,7 @@ class Recorded:
     """An interview as the record knows it. Of a withdrawn one, effects tell that and no answer."""
 
     interview: str
-    instrument: str | None  # id@version; None if its beginning has not arrived
+    instrument: str | None  # id@version; None only if withdrawn before its beginning arrived
     wave: str
     attempt: int
     version: int  # the highest recorded
@@ -51,6 +51,7 @@ class Recorded:
 def find_interview(engine: Engine, respondent: str, wave: str) -> Recorded | None:
     """The respondent's newest interview in the wave, None if the record has none.
 
+    None also for one whose beginning has not arrived: it cannot be gone on with.
     Raises sqlalchemy.exc.SQLAlchemyError while the database is away.
     """
     with reading(engine) as db:
@@ -60,7 +61,7 @@ def find_interview(engine: Engine, respondent: str, wave: str) -> Recorded | Non
             .order_by(_interview.c.attempt.desc())
             .limit(1)
         ).first()
-        if row is None:
+        if row is None or (row.instrument is None and row.disposition != WITHDRAWN):
             return None
         events = db.execute(
             select(_event.c.kind, _event.c.payload, _event.c.session)

@@ -1,5 +1,6 @@
 """Opening, units of work, the schema: from empty, twice, at once, older, newer; times in UTC."""
 
+import json
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
@@ -22,6 +23,8 @@ from storage.database import (
     reading,
     writing,
 )
+from storage.entries import read_entry
+from storage.fold import fold
 from storage.models import CodebookItem, CodebookOption, Interview, Respondent, StoredInstrument, table_of
 from tests.record_material import SMALL, Dialogue, instrument
 
@@ -48,7 +51,7 @@ def test_migrations_make_what_the_models_say(engine: Engine) -> None:
     with reading(engine) as db:
         views = {"responses_long", "interviews_wide", "screen_breakoff"}
         assert set(inspect(db).get_view_names()) == views
-        context = MigrationContext.configure(db, opts={"compare_type": False})
+        context = MigrationContext.configure(db, opts={"compare_type": True})
         assert compare_metadata(context, SQLModel.metadata) == []
 
 
@@ -104,9 +107,6 @@ def test_a_newer_schema_is_refused_and_left_alone(engine: Engine) -> None:
 
 
 def test_other_data_under_a_version_that_was_fielded_is_refused(engine: Engine) -> None:
-    from storage.entries import read_entry
-    from storage.fold import fold
-
     other = instrument()
     changed = type(other)(**{f: getattr(other, f) for f in other.__slots__} | {"digest": "changed"})
     migrate(engine, SMALL)
@@ -115,8 +115,6 @@ def test_other_data_under_a_version_that_was_fielded_is_refused(engine: Engine) 
     migrate(engine, instrument("2"))
     d = Dialogue(1)
     d.begin()
-    import json
-
     with writing(engine) as db:
         fold(db, [read_entry(json.dumps(d.entries[0]))])
     with pytest.raises(SchemaError, match=r"small@1.*new version"):

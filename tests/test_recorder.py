@@ -349,6 +349,46 @@ def test_a_dead_consumer_s_entries_are_claimed(live: redis.Redis, engine: Engine
     assert rows(engine, INTERVIEW)[0]["disposition"] == "complete"
 
 
+def test_stopped_between_commit_and_release_it_folds_again_to_no_effect(
+    live: redis.Redis, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = complete(1).entries
+    send(live, entries)
+    recorder = Recorder(live, engine, "one")
+    recorder.fold_once(1)  # makes the group
+
+    def fail(ids: object) -> None:
+        raise redis.ConnectionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recorder, "_release", fail)
+        with pytest.raises(redis.ConnectionError):
+            recorder.fold_once(1)
+    recorded = contents(engine)
+    assert lag(live) == len(entries)
+    assert recorder.fold_once(1) == len(entries)
+    assert contents(engine) == recorded
+    assert lag(live) == 0
+
+
+def test_idle_consumers_are_forgotten_unless_they_hold_entries(
+    live: redis.Redis, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.recorder._FORGET_MS", 100)
+    Recorder(live, engine, "one").fold_once(1)
+    for name, entries in (("idle", complete(1).entries[:1]), ("holding", complete(2).entries[:1])):
+        send(live, entries)
+        live.xreadgroup(GROUP, name, {STREAM: ">"})
+    first: Any = live.xrange(STREAM, count=1)
+    live.xack(STREAM, GROUP, first[0][0])
+    time.sleep(0.2)
+    Recorder(live, engine, "other").fold_once(1)
+    consumers: Any = live.xinfo_consumers(STREAM, GROUP)
+    names = {c["name"] for c in consumers}
+    assert names >= {b"holding", b"other"}
+    assert b"idle" not in names
+
+
 def test_a_restarted_namesake_begins_with_what_it_had_read(live: redis.Redis, engine: Engine) -> None:
     send(live, complete(1).entries)
     Recorder(live, engine, "host-1").fold_once(1)

@@ -96,6 +96,16 @@ def test_the_newest_of_two_comes_back(engine: Engine) -> None:
     assert (found.interview, found.attempt) == (second.interview, 2)
 
 
+def test_one_without_its_beginning_cannot_be_gone_on_with(engine: Engine) -> None:
+    d = Dialogue(1)
+    d.begin()
+    d.consent()
+    fold_all(engine, d.entries[1:])
+    assert find_interview(engine, d.respondent, WAVE) is None
+    fold_all(engine, d.entries[:1])
+    assert find_interview(engine, d.respondent, WAVE) is not None
+
+
 def test_a_withdrawn_one_comes_back_with_its_receipt_and_no_answer(engine: Engine) -> None:
     d = Dialogue(1)
     d.begin()

@@ -12,6 +12,9 @@ number has the number in its column, which is null without one; its nonresponse 
 `<item>_nonresponse`, because an age of 98 is not "don't know"; with groups it also has
 `<item>_group`, for age plainly `age_group`. A null code is an item that was not answered: not
 reached, not asked, or gone back on. 0 is an answer.
+
+`migrate` makes the views anew each time: on PostgreSQL give a reading role its rights by ALTER DEFAULT
+PRIVILEGES, which hold for them too, or grant again after it.
 """
 
 from sqlalchemy import Connection, text
