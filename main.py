@@ -50,20 +50,6 @@ def read_wave(settings: Settings) -> "Wave":
     return load_wave(settings.wave_file, load(settings.instrument_dir))
 
 
-def simulator_secret(settings: Settings) -> str:
-    """The simulator's part of the path, derived so that it needs no setting of its own."""
-    import hashlib
-    import hmac
-
-    return hmac.new(settings.webhook_secrets[0].encode(), b"dial16 simulator v1", hashlib.sha256).hexdigest()
-
-
-def base_url(settings: Settings) -> str:
-    """Where this machine's own programs and browser reach the gateway."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
-
-
 # ---------------------------------------------------------------- the service
 
 
@@ -82,7 +68,7 @@ def run() -> None:
             say(f"made {names} in {settings.data_dir / RUN_ENV}: keep that file")
         settings = replace(settings, simulator=settings.simulator is not False)
         supervisor.refuse_port_in_use(settings.host, settings.port)
-        wave, url = read_wave(settings), base_url(settings)
+        wave, url = read_wave(settings), settings.base_url
         dial = wave.code if settings.simulator else ""
         supervisor.run(
             Path(__file__).resolve(),
@@ -111,7 +97,7 @@ def serve() -> None:
         database_url=settings.database_url,
         pseudonym_key=settings.pseudonym_key,
         secrets=settings.webhook_secrets,
-        simulator_secret=simulator_secret(settings) if settings.simulator else None,
+        simulator_secret=settings.simulator_secret if settings.simulator else None,
         live_days=settings.live_days,
     )
     uvicorn.run(
@@ -242,10 +228,13 @@ def dial(
     """A handset in the terminal, against the running service."""
     from gateway import handset
 
-    settings = read_settings("WEBHOOK_SECRET", run_folder=True)
+    settings = read_settings(run_folder=True)
+    if not settings.webhook_secrets:
+        say(f"no service has run in {settings.data_dir}: start one with `make run` in another terminal")
+        raise typer.Exit(1)
     status = handset.dial(
-        url or base_url(settings),
-        simulator_secret(settings),
+        url or settings.base_url,
+        settings.simulator_secret,
         code or read_wave(settings).code,
         msisdn,
         network,
@@ -269,7 +258,7 @@ def demo(
     from gateway.supervisor import not_ready
 
     settings = read_settings(run_folder=True)
-    if settings.missing_secrets or not_ready(base_url(settings)):
+    if settings.missing_secrets or not_ready(settings.base_url):
         say("no service is running here; one is started in a temporary folder")
         with temporary_service(
             Path(__file__).resolve(), os.environ, settings.wave_file, settings.instrument_dir
@@ -290,7 +279,7 @@ def _demo(settings: Settings, respondents: int, seed: int) -> bool:
     from storage.database import open_engine
 
     wave, engine = read_wave(settings), open_engine(settings.database_url)
-    hook = f"{base_url(settings)}/hooks/africastalking/{settings.webhook_secrets[0]}/ussd"
+    hook = f"{settings.base_url}/hooks/africastalking/{settings.webhook_secrets[0]}/ussd"
     return demonstration.demo(
         wave, hook, engine, settings.pseudonym_key, respondents, seed, lambda: show_indicator(engine, wave)
     )
@@ -385,10 +374,15 @@ def main() -> None:
     try:
         app()
     except Exception as error:
-        if not isinstance(error, refusals()):
+        from sqlalchemy.exc import OperationalError
+
+        if isinstance(error, OperationalError):  # its text may name the address and the user
+            say("the database is not reached: see that it runs and that DIAL16_DATABASE_URL is right")
+        elif isinstance(error, refusals()):
+            for line in str(error).splitlines():
+                say(line)
+        else:
             raise
-        for line in str(error).splitlines():
-            say(line)
         sys.exit(1)
 
 

@@ -82,7 +82,7 @@ def cpu_seconds(root: int) -> float:
     return total / _TICKS
 
 
-def _machine_seconds() -> tuple[float, float]:
+def machine_seconds() -> tuple[float, float]:
     """Busy seconds and all seconds of all cores together."""
     values = list(map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]))
     return (sum(values) - values[3] - values[4]) / _TICKS, sum(values) / _TICKS
@@ -310,7 +310,7 @@ class Load:
         self.marks = self.read_clocks()
 
     def read_clocks(self) -> dict[str, float]:
-        busy, all_ = _machine_seconds()
+        busy, all_ = machine_seconds()
         clocks = {"wall": time.perf_counter(), "load": time.process_time(), "busy": busy, "all": all_}
         clocks |= {f"other {name}": cpu_seconds(pid) for name, pid in self.others.items()}
         return clocks | {"server": cpu_seconds(self.server) if self.server else 0.0}

@@ -26,7 +26,7 @@ sys.path.insert(0, str(HERE.parent))
 
 import redis
 
-from bench.load import NOBODYS, Load, Report
+from bench.load import NOBODYS, Load, Report, machine_seconds
 from bench.report import ALWAYS, EVERYSEC, FLOOR_BARE, FLOOR_FORM, Results, machine, table
 from bench.servers import OTHER_CORE, ROOT, SERVER_CORE, floor, gateway, live_store, pinned
 from flows.instrument import load as load_instrument
@@ -65,6 +65,7 @@ class Numbers:
 def play(url: str, pid: int, size: Size, interviews: int, others: dict[str, int] | None = None) -> Report:
     """Load one server; a run with an error is no measurement."""
     warmup = size.respondents * 2
+    wait_for_quiet()
     report = Load(
         url,
         respondents=size.respondents,
@@ -106,6 +107,17 @@ def play_servers(folder: Path, size: Size, results: Results) -> None:
                     refuse_incomplete(url, report)
             results.servers.setdefault(name, []).append(asdict(report))
             say(f"{repeat + 1}/{size.repeats} {name}: {line(report)}")
+
+
+def wait_for_quiet() -> None:
+    """Return once nobody else uses the machine much, or after half a minute all the same."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        busy, every = machine_seconds()
+        time.sleep(0.5)
+        busy_then, every_then = machine_seconds()
+        if busy_then - busy < 0.05 * (every_then - every):
+            return
 
 
 def refuse_incomplete(url: str, report: Report) -> None:

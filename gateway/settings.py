@@ -5,6 +5,7 @@ its data folder. No secret ever stands in an error, a log line or a `repr`.
 """
 
 import difflib
+import hmac
 import os
 import re
 import secrets
@@ -179,6 +180,17 @@ class Settings:
         """Names of the secrets that are not set."""
         have = {"WEBHOOK_SECRET": self.webhook_secrets, "PSEUDONYM_KEY": self.pseudonym_key}
         return tuple(name for name in SECRETS if not have[name])
+
+    @property
+    def simulator_secret(self) -> str:
+        """The simulator's part of the webhook's path, derived so that it needs no setting of its own."""
+        return hmac.digest(self.webhook_secrets[0].encode(), b"dial16 simulator v1", "sha256").hex()
+
+    @property
+    def base_url(self) -> str:
+        """Where this machine's own programs and browser reach the gateway."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     def environment(self) -> dict[str, str]:
         """These settings as variables, for a child process."""

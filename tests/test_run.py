@@ -161,25 +161,48 @@ def test_a_second_run_on_the_same_folder_or_port_says_so(running: Running, tmp_p
         assert "Traceback" not in refused.stderr
 
 
-def test_demo_beside_the_running_service(running: Running, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, str(MAIN), "demo", "25"],
+def verb(running: Running, tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(MAIN), *words],
         env=environment(running.folder, running.port), cwd=tmp_path,
-        capture_output=True, text=True, timeout=120,
+        capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL,
     )  # fmt: skip
+
+
+def test_demo_and_results_beside_the_running_service(running: Running, tmp_path: Path) -> None:
+    done = verb(running, tmp_path, "demo", "25")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Everything acknowledged is recorded, once." in done.stdout
     assert "SDG indicator 16.6.2" in done.stdout and "temporary folder" not in done.stderr
 
+    table = verb(running, tmp_path, "indicator", "--csv")
+    assert table.returncode == 0 and len(table.stdout.splitlines()) == 1 + 4 * 7
+    exported = verb(running, tmp_path, "export", "out")
+    assert exported.returncode == 0, exported.stderr
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"long.csv", "wide.csv", "codebook.csv", "deviations.md"}
+    assert len((tmp_path / "out" / "wide.csv").read_text().splitlines()) == 1 + 25
 
-@pytest.mark.parametrize("verb", ["serve", "record", "work"])
-def test_production_verbs_refuse_to_start_without_their_settings(verb: str, tmp_path: Path) -> None:
+    dialled = verb(running, tmp_path, "dial")  # its input ends at once: it hangs up
+    assert dialled.returncode == 0 and "Take part?" in dialled.stdout
+
+
+def test_verbs_without_a_service_or_a_database_say_what_to_do(tmp_path: Path) -> None:
+    nowhere = Running(None, tmp_path / "no" / "data", "", free_port(), tmp_path)  # type: ignore[arg-type]
+    for words, expected in ((("dial",), "make run"), (("indicator",), "DIAL16_DATABASE_URL")):
+        refused = verb(nowhere, tmp_path, *words)
+        assert refused.returncode == 1 and expected in refused.stderr
+        assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("name", ["serve", "record", "work"])
+def test_production_verbs_refuse_to_start_without_their_settings(name: str, tmp_path: Path) -> None:
     refused = subprocess.run(
-        [sys.executable, str(MAIN), verb],
+        [sys.executable, str(MAIN), name],
         env=environment(tmp_path, 8016), cwd=tmp_path, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert refused.returncode == 1 and "DIAL16_REDIS_URL: is not set" in refused.stderr
-    assert ("DIAL16_PSEUDONYM_KEY: is not set" in refused.stderr) == (verb == "serve")
+    assert ("DIAL16_PSEUDONYM_KEY: is not set" in refused.stderr) == (name == "serve")
     assert "Traceback" not in refused.stderr and not list(tmp_path.iterdir())
 
 
@@ -188,7 +211,7 @@ def test_help_names_every_verb() -> None:
         [sys.executable, str(MAIN), "--help"], capture_output=True, text=True, check=True
     ).stdout
     verbs = "run serve record work migrate check dial demo export indicator".split()
-    assert all(f" {verb} " in shown for verb in verbs)
+    assert all(f" {name} " in shown for name in verbs)
 
 
 # ---------------------------------------------------------------- the supervisor by itself

@@ -124,3 +124,23 @@ def test_made_secrets_are_good_and_readable_by_their_owner_only(tmp_path: Path) 
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     settings = Settings.from_environment({}, file, needs=SECRETS)
     assert len(settings.webhook_secrets[0]) == 64 and len(settings.pseudonym_key) == 64
+
+
+def test_the_simulator_s_secret_is_another_one_and_always_the_same() -> None:
+    one = Settings.from_environment({"DIAL16_WEBHOOK_SECRET": SECRET})
+    other = Settings.from_environment({"DIAL16_WEBHOOK_SECRET": SECRET[::-1]})
+    assert one.simulator_secret == one.simulator_secret != other.simulator_secret
+    assert len(one.simulator_secret) == 64 and one.simulator_secret != SECRET
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8016"),
+        ("0.0.0.0", "http://127.0.0.1:8016"),
+        ("::", "http://[::1]:8016"),
+        ("dial16.example", "http://dial16.example:8016"),
+    ],
+)
+def test_the_base_url_is_one_that_can_be_reached(host: str, url: str) -> None:
+    assert Settings.from_environment({"DIAL16_HOST": host}).base_url == url
