@@ -215,7 +215,7 @@ def clean(text: str) -> str:
 def match_option(reply: str, labels: Sequence[str]) -> int | None:
     """The 0-based option that a cleaned reply names: by number, by its text, or by its first word
     where no other option begins with the same one."""
-    number = reply.rstrip(".)").replace(" ", "")
+    number = reply.rstrip(".) ")  # "1 2" is two answers, not option 12
     if number.isascii() and number.isdigit():
         position = int(number) if len(number) < 4 else 0
         return position - 1 if 1 <= position <= len(labels) and not number.startswith("0") else None

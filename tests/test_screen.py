@@ -263,7 +263,7 @@ FRENCH = option_labels(WAVE, "fr", INSTRUMENT.by_id["health.access"].index)
         ("2)", AGREEMENT, 1),
         ("1.5", AGREEMENT, None),
         ("1 2", AGREEMENT, None),
-        ("1 6", REGIONS, 15),
+        ("1 6", REGIONS, None),
         ("1111111111", AGREEMENT, None),
         ("", AGREEMENT, None),
         (".", AGREEMENT, None),
