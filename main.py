@@ -210,7 +210,7 @@ def check(
             printed = print_questionnaire(
                 wave.instrument, name, owner=wave.owner, contact=wave.contact, code=wave.code
             )
-            (out / f"questionnaire-{name}.md").write_text(printed, "utf-8")
+            (out / f"questionnaire.{name}.md").write_text(printed, "utf-8")
         typer.echo(f"Written to {out}")
 
 

@@ -3,6 +3,7 @@
 import re
 import shlex
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -61,6 +62,15 @@ def test_commands_named_exist(document: Path) -> None:
     assert set(re.findall(r"main\.py ([a-z]+)", text)) <= VERBS
     for variable in re.findall(rf"{PREFIX}[A-Z_]+", text):
         assert variable in {PREFIX + s.name for s in SETTINGS}
+
+
+def test_the_drawn_and_printed_documents_are_the_data_s(tmp_path: Path) -> None:
+    """If this fails: python main.py check --out docs"""
+    command = [sys.executable, str(HERE / "main.py"), "check", "--out", str(tmp_path)]
+    subprocess.run(command, check=True, capture_output=True, cwd=HERE)
+    assert {path.name for path in tmp_path.iterdir()} >= {"flow.svg", "questionnaire.en.md"}
+    for made in tmp_path.iterdir():
+        assert (HERE / "docs" / made.name).read_text("utf-8") == made.read_text("utf-8"), made.name
 
 
 def test_the_two_commands_of_the_readme_are_the_makefile_s() -> None:
