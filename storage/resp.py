@@ -39,6 +39,9 @@ class _Connection(asyncio.Protocol):
 
     def send(self, command: tuple[Any, ...]) -> "asyncio.Future[Any]":
         future: asyncio.Future[Any] = self.loop.create_future()
+        if self.transport is None:  # lost since it was opened: nobody would ever answer, nor watch
+            future.set_exception(Unavailable("live store: connection lost"))
+            return future
         if not self.outgoing:
             self.loop.call_soon(self.flush)
         self.outgoing.append(hiredis.pack_command(command))
@@ -93,6 +96,10 @@ class RespClient:
         parts = urlsplit(url)
         if parts.scheme not in ("unix", "redis", "rediss"):
             raise ValueError("the live store's URL must begin with unix://, redis:// or rediss://")
+        try:
+            parts.port  # noqa: B018  a property that raises
+        except ValueError:
+            raise ValueError("the live store's URL must have a port from 0 to 65535") from None
         self._parts = parts
         self._connection: _Connection | None = None
         self._opening: asyncio.Task[_Connection] | None = None
@@ -134,11 +141,14 @@ class RespClient:
                 _, connection = await loop.create_connection(
                     factory, parts.hostname or "127.0.0.1", parts.port or 6379, ssl=secure
                 )
-            for command in self._greeting():
-                answer = await connection.send(command)
-                if isinstance(answer, hiredis.ReplyError):
-                    connection.fail("refused")
-                    raise answer
+            try:
+                for command in self._greeting():
+                    answer = await connection.send(command)
+                    if isinstance(answer, hiredis.ReplyError):
+                        raise answer
+            except BaseException:
+                connection.fail("not greeted")  # nobody else holds it
+                raise
         self._connection = connection
         return connection
 
