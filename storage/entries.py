@@ -7,12 +7,13 @@
 What cannot be read raises `Poison`, whose text names fields and never holds their values.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
+
+import orjson
 
 from flows.engine import EFFECTS, Effect, load_effect
 
@@ -91,8 +92,8 @@ _OPENED = ("aggregator", "network_code", "service_code", "extension")
 def read_entry(raw: bytes | str) -> Entry:
     """The entry in the stream field's JSON. Raises Poison."""
     try:
-        data = json.loads(raw)
-    except (ValueError, RecursionError):
+        data = orjson.loads(raw)
+    except orjson.JSONDecodeError:
         raise Poison("not JSON") from None
     if not isinstance(data, dict):
         raise Poison("not a JSON object")

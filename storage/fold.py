@@ -12,7 +12,6 @@ hops in and writes the outcome. What makes order and repetition harmless:
    kept nor, arriving later, written.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
@@ -20,6 +19,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
+import orjson
 from sqlalchemy import Connection, select, update
 
 from flows.engine import Consented, Effect, ResponseGiven, ResponseRetracted, dump_effect
@@ -220,7 +220,7 @@ def _fold_answers(db: Connection, hops: Sequence[Hop], standings: Mapping[str, S
 def _payload(effect: Effect) -> str:
     data = dump_effect(effect)
     del data["kind"]
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return orjson.dumps(data).decode()
 
 
 def _answer(effect: ResponseGiven | ResponseRetracted) -> tuple[str | None, int | None, int | None]:

@@ -6,8 +6,8 @@ on at the same item.
 
 from dataclasses import dataclass
 from datetime import datetime
-from json import loads
 
+from orjson import loads
 from sqlalchemy import Engine, case, exists, select, update
 
 from flows.engine import Effect, ErasureRequested, load_effect

@@ -9,7 +9,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,12 @@ import pytest
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from storage.database import migrate, open_engine, writing
 from storage.entries import STREAM, read_entry
+from storage.entries import Entry as FoldedEntry
 from storage.fold import fold
 from storage.models import Event, Interview, Response, UssdSession, table_of
 from storage.recorder import DEAD, GROUP, Recorder, dead_entries, health, lag, replay_dead
@@ -289,7 +290,7 @@ POISON = {
     hop(effects=[GIVEN, {**GIVEN, "code": "2"}]): "effects[1].code is missing or of another type",
     hop(effects=[{**GIVEN, "extra": "secret"}]): "effects[0] has unknown fields",
     hop(stage="secret\0"): "text holds a NUL, which not every engine stores",
-    hop(stage="secret\ud800"): "cannot be written: UnicodeEncodeError",
+    hop(stage="secret\ud800"): "not JSON",  # half a character
 }
 
 
@@ -315,6 +316,26 @@ def test_poison_goes_aside_with_its_reason_and_holds_nothing_up(
     assert (dead_entries(live), lag(live)) == (0, before)
     drain(recorder)  # still poison: back again
     assert (dead_entries(live), lag(live)) == (before, 0)
+
+
+def test_an_entry_that_nobody_foresaw_is_found_by_halving(
+    live: redis.Redis, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, odd = complete(1), Dialogue(2)
+    odd.begin()
+
+    def fail_on_odd(db: Connection, entries: Iterable[FoldedEntry]) -> None:
+        entries = list(entries)
+        fold(db, entries)
+        if any(e.respondent == odd.respondent for e in entries):
+            raise KeyError("secret")
+
+    monkeypatch.setattr("storage.recorder.fold", fail_on_odd)
+    send(live, good.entries[:4] + odd.entries + good.entries[4:])
+    drain(Recorder(live, engine, "one"))
+    assert [i["disposition"] for i in rows(engine, INTERVIEW)] == ["complete"]
+    aside: Any = live.xrange(DEAD)
+    assert [fields[b"reason"] for _, fields in aside] == [b"cannot be written: KeyError"]
 
 
 def test_an_entry_mended_by_a_new_release_is_recorded_on_replay(live: redis.Redis, engine: Engine) -> None:
