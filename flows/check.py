@@ -328,6 +328,8 @@ def _wrong_keys(walk: _Walk, item: Item, interview: Interview) -> None:
         here = wrong.interview
         if wrong.screen.ends:
             return
+        if here.stage == "item":
+            _page_on(walk, item, wrong)
     if here.stage != "stuck":
         walk.fault(f"items.{item.id}", "three wrong keys lead to no other way out")
         return
@@ -336,6 +338,21 @@ def _wrong_keys(walk: _Walk, item: Item, interview: Interview) -> None:
         walk.see(f"items.{item.id}", out.screen)
         _expect_valid(walk, item, way, out)
     _wrong_keys_end(walk, item, here)
+
+
+def _page_on(walk: _Walk, item: Item, wrong: Step) -> None:
+    """Under the line that a wrong key brings, every option must still be paged to."""
+    here, rows = wrong, wrong.screen.text.split("\n")
+    while f" {MORE} " in " " + rows[-1]:
+        here = walk.take(here.interview, MORE)
+        walk.see(f"items.{item.id}", here.screen)
+        _expect_valid(walk, item, MORE, here)
+        if here.effects and isinstance(here.effects[0], InvalidReply):
+            return
+        rows += here.screen.text.split("\n")
+    for number, label in enumerate(option_labels(walk.wave, walk.language, item.index), 1):
+        if f"{number} {label}" not in rows:
+            walk.fault(f"items.{item.id}", f"option {number} is not shown after a wrong key")
 
 
 def _wrong_keys_end(walk: _Walk, item: Item, stuck: Interview) -> None:

@@ -188,15 +188,26 @@ class _Turn:
 
     # ---- screens
 
-    def show_item(self, notice: str = "") -> Screen:
-        """The current item; first its first page, later the page that `page` names."""
+    def show_item(self) -> Screen:
+        """The current item; first its first page, later the page that `page` names.
+
+        From a wrong key to the answer all pages are those laid out with the line that helps, so that
+        98 goes on where the page before ended.
+        """
         self.stage = "item"
         pages = item_pages(
             self.wave, self.language, self.item.index, self.before.mode, self.before.budget,
-            self.previous() is not None, notice,
+            self.previous() is not None, self.notice() if self.tries else "",
         )  # fmt: skip
         self.page = min(self.page, len(pages) - 1)
         return Screen(pages[self.page])
+
+    def notice(self) -> str:
+        """What to press, for the current item."""
+        if self.item.kind == "number":
+            bounds = (("min", str(self.item.least)), ("max", str(self.item.most)))
+            return prompt(self.wave, self.language, "invalid_number", bounds)
+        return prompt(self.wave, self.language, "invalid_choice")
 
     def go_to(self, item: Item) -> Screen:
         self.at, self.page, self.tries, self.shown_at = item.id, 0, 0, self.now
@@ -245,15 +256,11 @@ class _Turn:
         """The same screen under a line that says what to press; other ways out after three in a row."""
         self.tries += 1
         self.effects.append(InvalidReply(self.at, self.tries))
-        item = self.item
         if self.stage == "item":
             if self.tries >= _PATIENCE:
                 return self.show_menu("stuck")
             self.page = 0
-            if item.kind == "number":
-                bounds = (("min", str(item.least)), ("max", str(item.most)))
-                return self.show_item(prompt(self.wave, self.language, "invalid_number", bounds))
-            return self.show_item(prompt(self.wave, self.language, "invalid_choice"))
+            return self.show_item()
         if self.tries >= _PATIENCE:
             return self.end("stopped")
         return self.show_menu(self.stage, prompt(self.wave, self.language, "invalid_choice"))
@@ -441,6 +448,7 @@ def _choice(turn: _Turn, reply: str) -> str | None:
 def _reply_why(turn: _Turn, reply: str) -> Screen:
     if reply == BACK:
         turn.effects.append(MenuChosen("why", "back"))
+        turn.tries = 0
         return turn.show_item()
     item = turn.item
     tries, turn.tries = turn.tries, 0
