@@ -66,7 +66,7 @@ def machine() -> dict[str, str]:
         "processor": f"{os.cpu_count()} cores, {model}",
         "memory": f"{int(memory) / 2**20:.0f} GiB" if memory.isdigit() else memory,
         "system": f"{system}, Linux {platform.release().split('-')[0]}",
-        "python": platform.python_version(),
+        "python": f"Python {platform.python_version()}",
         "live store": f"{kind} {found[1] if found else '?'}",
         "packages": ", ".join(f"{name} {version(name)}" for name in packages),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),

@@ -201,7 +201,7 @@ def run(
         argv = (sys.executable, str(main), verb)
         children.append(Child(name, lambda argv=argv: child_process(argv, environ)))  # type: ignore[misc]
     supervisor = Supervisor(children, say)
-    for sign in (signal.SIGTERM, signal.SIGINT):
+    for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # SIGHUP: the terminal was closed
         signal.signal(sign, supervisor.stop)
     try:
         prepare()
