@@ -135,7 +135,11 @@ class Load:
     ):
         target = urlsplit(url)
         host = target.hostname or ""
-        if target.scheme != "http" or not ipaddress.ip_address(host).is_loopback:
+        try:
+            ours = target.scheme == "http" and ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            ours = False  # a name, which could lead anywhere
+        if not ours:
             raise ValueError("the target must be http on a loopback address, by number: 127.0.0.1")
         self.address = (host, target.port or 80)
         self.prefix = (
