@@ -9,9 +9,11 @@ import redis
 from sqlalchemy import Engine, Table
 
 from flows.instrument import PROMPTS, Instrument, parse
-from storage.database import reading
-from storage.entries import STREAM
+from storage.database import reading, writing
+from storage.entries import STREAM, read_entry
+from storage.fold import fold
 from storage.models import Conflict, Event, Interview, Respondent, Response, UssdSession, table_of
+from storage.recorder import Recorder, lag
 
 NOW = 1_763_863_000_000
 WAVE = "pilot-2026"
@@ -195,6 +197,26 @@ def send(live: redis.Redis, entries: Iterable[Entry | str]) -> None:
         for entry in entries:
             pipe.xadd(STREAM, {"e": entry if isinstance(entry, str) else json.dumps(entry)})
         pipe.execute()
+
+
+def drain(*recorders: Recorder) -> None:
+    """Let the recorders take turns until the stream is empty."""
+    while lag(recorders[0].live):
+        for recorder in recorders:
+            recorder.fold_once(1)
+
+
+def fold_all(engine: Engine, entries: Iterable[Entry]) -> None:
+    """Straight into the record, in one transaction."""
+    with writing(engine) as db:
+        fold(db, [read_entry(json.dumps(e)) for e in entries])
+
+
+def empty(engine: Engine) -> None:
+    """Take everything out of the record again."""
+    with writing(engine) as db:
+        for table in ("response", "event", "conflict", "session", "interview", "respondent"):
+            db.exec_driver_sql(f"DELETE FROM {table}")
 
 
 TABLES: tuple[Table, ...] = tuple(

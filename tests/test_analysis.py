@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +15,8 @@ from storage.analysis.codebook import COLUMNS, codebook
 from storage.analysis.export import export_csv
 from storage.analysis.indicator import LABEL, Row, indicator, write_csv, write_table
 from storage.analysis.views import wide_columns
-from storage.database import migrate, open_engine, reading, writing
-from storage.entries import read_entry
-from storage.fold import fold
-from tests.record_material import NOW, SERVICES, SMALL, Dialogue, Entry, complete, ended, instrument
+from storage.database import migrate, open_engine, reading
+from tests.record_material import NOW, SERVICES, SMALL, Dialogue, Entry, complete, ended, fold_all, instrument
 
 HERE = Path(__file__).resolve().parent.parent
 WATER = [f"water.a{n}" for n in range(1, 6)]
@@ -31,11 +28,6 @@ def engine(database_url: str) -> Iterator[Engine]:
     migrate(engine, SMALL)
     yield engine
     engine.dispose()
-
-
-def fold_all(engine: Engine, entries: list[Entry]) -> None:
-    with writing(engine) as db:
-        fold(db, [read_entry(json.dumps(e)) for e in entries])
 
 
 def answers(number: int, given: dict[str, str]) -> list[Entry]:

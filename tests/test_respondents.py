@@ -1,6 +1,5 @@
 """Pseudonyms, erasure on request, and single interviews read back from the record."""
 
-import json
 import re
 import threading
 from collections.abc import Iterator
@@ -10,13 +9,11 @@ import pytest
 from sqlalchemy import Engine
 
 from flows.engine import Began, Consented, ErasureRequested, ResponseGiven
-from storage.database import migrate, open_engine, writing
-from storage.entries import read_entry
-from storage.fold import fold
+from storage.database import migrate, open_engine
 from storage.models import Event, Interview, Response, table_of
 from storage.record import close_unfinished, find_interview, knows_before
 from storage.respondents import Pseudonyms, erase
-from tests.record_material import NOW, SMALL, WAVE, Dialogue, Entry, complete, ended, rows
+from tests.record_material import NOW, SMALL, WAVE, Dialogue, complete, ended, fold_all, rows
 
 KEY = bytes(range(32))
 INTERVIEW, RESPONSE, EVENT = table_of(Interview), table_of(Response), table_of(Event)
@@ -28,11 +25,6 @@ def engine(database_url: str) -> Iterator[Engine]:
     migrate(engine, SMALL)
     yield engine
     engine.dispose()
-
-
-def fold_all(engine: Engine, entries: list[Entry]) -> None:
-    with writing(engine) as db:
-        fold(db, [read_entry(json.dumps(e)) for e in entries])
 
 
 # ---------------------------------------------------------------- pseudonyms
