@@ -12,7 +12,9 @@ from urllib.parse import unquote
 import pytest
 
 from flows import wave
+from flows.instrument import load
 from gateway.settings import PREFIX, SETTINGS
+from storage.database import migrate, open_engine, reading
 from tests.test_run import Running, running
 
 __all__ = ["running"]
@@ -85,6 +87,19 @@ def test_the_two_commands_of_the_readme_are_the_makefile_s() -> None:
 def test_every_verb_is_in_the_readme() -> None:
     text = (HERE / "README.md").read_text("utf-8")
     assert VERBS and all(f"`{verb}`" in text for verb in VERBS)
+
+
+def test_the_sql_for_analysts_runs(database_url: str) -> None:
+    instrument = load(HERE / "flows" / "sdg_16_6_2")
+    blocks = re.findall(r"```sql\n(.*?)```", (HERE / "docs" / "analysts.md").read_text("utf-8"), re.DOTALL)
+    statements = [s for block in blocks for s in block.split(";") if s.strip()]
+    assert len(statements) == 2
+    engine = open_engine(database_url)
+    migrate(engine, instrument)
+    with reading(engine) as db:
+        for statement in statements:
+            assert list(db.exec_driver_sql(statement)) == []
+    engine.dispose()
 
 
 def test_the_examples_for_partners_are_true(running: Running) -> None:
