@@ -67,7 +67,7 @@ class Recorder:
         engine: Engine,
         consumer: str,
         batch: int = 500,
-        claim_after_ms: int = 30_000,
+        claim_after_ms: int = 10_000,
     ):
         if live.get_connection_kwargs().get("decode_responses"):
             raise ValueError("the recorder needs a client with decode_responses=False")
