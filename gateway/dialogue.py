@@ -150,9 +150,11 @@ class Dialogue:
     def _dialled(self, hop: Hop, respondent: str, live: Live | None) -> Dialled:
         wave = self.wave
         ahead = tuple(hop.text.split("*")) if hop.text and wave.extension == "answers" else ()
+        at = self._clock()
         return Dialled(
-            at=self._clock(),
-            id=self._pseudonyms.interview_id(respondent, hop.session),
+            at=at,
+            # The moment too: where the live store was emptied in mid-session, one session begins twice.
+            id=self._pseudonyms.interview_id(f"{respondent} {at}", hop.session),
             seed=self._pseudonyms.seed(respondent, wave.id),
             budget=wave.budget_for(hop.network_code),
             ahead=ahead if live is None else (),
