@@ -2,30 +2,36 @@
 
 import asyncio
 import gc
+import json
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
 
 import redis
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
-from sqlalchemy import Engine
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from sqlalchemy import Engine, select
 
 from flows.instrument import Fault, InstrumentError
 from flows.wave import Wave
-from gateway.dialogue import Dialogue, now_ms
+from gateway.dialogue import Dialogue
 from gateway.health import look_at_parts
 from gateway.pages import page_routes
 from gateway.webhooks import Doors, webhook_routes, where
-from storage.database import open_engine
+from storage.database import open_engine, reading
 from storage.live import LiveStore
+from storage.models import StoredInstrument, table_of
 from storage.record import Recorded, find_interview, knows_before
 from storage.resp import Unavailable
 from storage.respondents import Pseudonyms
 
 log = logging.getLogger("dial16.app")
+T = TypeVar("T")
 
 #: A respondent who dials while the record is slow is served as new after this long; the recorder
 #: settles the double.
@@ -50,23 +56,44 @@ class RecordLookup:
 
     async def find(self, respondent: str, wave: str, born: int) -> Recorded | None:
         """What the record has of a respondent whom the live store, born at `born` ms, does not know."""
+        return await self._asked(self._find(respondent, wave, born))
+
+    async def instrument(self, reference: str) -> Mapping[str, str] | None:
+        """The sources of an instrument fielded earlier, by file name."""
+        return await self._asked(asyncio.to_thread(find_instrument, self._engine, reference))
+
+    async def _find(self, respondent: str, wave: str, born: int) -> Recorded | None:
+        now = time.monotonic()
+        knows, asked_at = self._knows_more.get(born, (False, -_ASK_AGAIN_SECONDS))
+        if now - asked_at > _ASK_AGAIN_SECONDS:
+            moment = max(datetime.fromtimestamp(born / 1000, UTC), datetime.now(UTC) - self._keep)
+            knows = await asyncio.to_thread(knows_before, self._engine, moment)
+            self._knows_more = {born: (knows, now)}
+        if not knows:
+            return None
+        return await asyncio.to_thread(find_interview, self._engine, respondent, wave)
+
+    async def _asked(self, question: Coroutine[Any, Any, T]) -> T | None:
+        """The record's answer; None while it is away or slow, and for some seconds after."""
         now = time.monotonic()
         if now < self._away_until:
+            question.close()
             return None
         try:
             async with asyncio.timeout(_RECORD_SECONDS):
-                knows, asked_at = self._knows_more.get(born, (False, -_ASK_AGAIN_SECONDS))
-                if now - asked_at > _ASK_AGAIN_SECONDS:
-                    moment = max(datetime.fromtimestamp(born / 1000, UTC), datetime.now(UTC) - self._keep)
-                    knows = await asyncio.to_thread(knows_before, self._engine, moment)
-                    self._knows_more = {born: (knows, now)}
-                if not knows:
-                    return None
-                return await asyncio.to_thread(find_interview, self._engine, respondent, wave)
+                return await question
         except Exception as error:
             self._away_until = now + _RECORD_AWAY_SECONDS
             log.warning("record not reached for a dial: %s at %s", type(error).__name__, where(error))
             return None
+
+
+def find_instrument(engine: Engine, reference: str) -> Mapping[str, str] | None:
+    """The sources of a stored instrument, by file name."""
+    stored = table_of(StoredInstrument)
+    with reading(engine) as db:
+        sources = db.execute(select(stored.c.sources).where(stored.c.reference == reference)).scalar()
+    return None if sources is None else dict(json.loads(sources))
 
 
 def create_app(
@@ -83,22 +110,32 @@ def create_app(
     live = LiveStore(live_url, live_days)
     engine = open_engine(database_url)
     lookup = RecordLookup(engine, live_days)
-    dialogue = Dialogue(wave, live, Pseudonyms(pseudonym_key), lookup.find)
+    dialogue = Dialogue(
+        wave, live, Pseudonyms(pseudonym_key), lookup.find, find_instrument=lookup.instrument
+    )  # fmt: skip
     opened: Mapping[str, Sequence[str]] = {"africastalking": secrets} | (
         {"simulator": (simulator_secret,)} if simulator_secret else {}
     )
 
+    # No retries: whoever asks whether we are ready asks again, and the client's default is ten.
+    probe = redis.Redis.from_url(
+        live_url, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0)
+    )  # fmt: skip
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await _keep_instrument(wave, live)
-        # Start-up's objects live for good: out of the collector's sight, its pauses shrink from some
-        # 60 ms to nothing and a hop gets a fifth cheaper (bench/README.md).
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 50, 50)
-        yield
-        await live.close()
-        engine.dispose()
+        try:
+            await _keep_instrument(dialogue)
+            # Start-up's objects live for good: out of the collector's sight, its pauses shrink from some
+            # 60 ms to nothing and a hop gets a fifth cheaper (bench/README.md).
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(50_000, 50, 50)
+            yield
+        finally:
+            await live.close()
+            probe.close()
+            engine.dispose()
 
     # No interactive documentation page: it loads its scripts from third parties.
     app = FastAPI(title="Dial 16", lifespan=lifespan, docs_url=None, redoc_url=None)
@@ -109,7 +146,6 @@ def create_app(
         simulator_hook=f"/hooks/simulator/{simulator_secret}/ussd" if simulator_secret else None,
         hook_hint="/hooks/africastalking/<secret>/ussd",
     )
-    probe = redis.Redis.from_url(live_url, socket_timeout=1, socket_connect_timeout=1)
 
     @app.get("/health/live")
     async def health_live() -> dict[str, bool]:
@@ -126,26 +162,25 @@ def create_app(
     return app
 
 
-async def _keep_instrument(wave: Wave, live: LiveStore) -> None:
+async def _keep_instrument(dialogue: Dialogue) -> None:
     """Keeps this instrument version for interviews that outlive it.
 
     Raises InstrumentError if other data was fielded under the same version. A live store that is away
     does not keep the gateway from starting: it answers politely until the store is back.
     """
-    instrument = wave.instrument
     try:
-        stands = await live.keep_instrument(instrument.reference, instrument.digest, dict(instrument.sources))
-        await live.mark_born(now_ms())
+        ours = await dialogue.keep_instrument()
     except Unavailable as error:
         log.error("%s; hops are answered politely until it is back", error)
         return
-    if stands != instrument.digest:
+    if not ours:
+        reference = dialogue.wave.instrument.reference
         raise InstrumentError(
             [
                 Fault(
                     "questionnaire.toml",
                     "instrument.version",
-                    f"{instrument.reference} has been fielded with other texts; raise the version",
+                    f"{reference} has been fielded with other texts; raise the version",
                 )
             ]
         )

@@ -13,7 +13,7 @@ Whoever loses a race reads what the winner stored and answers from that.
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
 from flows.engine import (
@@ -74,14 +74,18 @@ class Dialogue:
         pseudonyms: Pseudonyms,
         find_recorded: Callable[[str, str, int], Awaitable[Recorded | None]],
         clock: Callable[[], int] = now_ms,
+        find_instrument: Callable[[str], Awaitable[Mapping[str, str] | None]] | None = None,
     ):
         """`find_recorded(respondent, wave, born)` looks a respondent up in the record, where the live
-        store born at `born` may have lost what the record has; None also while the record is away."""
+        store born at `born` may have lost what the record has; None also while the record is away.
+        `find_instrument(reference)` has the sources of an instrument that the live store has lost."""
         self.wave = wave
         self._live = live
         self._pseudonyms = pseudonyms
         self._find_recorded = find_recorded
+        self._find_instrument = find_instrument
         self._clock = clock
+        self._home = -1  # birth of the live store that keeps our instrument; none yet
         self._waves = {wave.instrument.reference: wave}
 
     async def hop(self, channel: Channel, hop: Hop) -> Screen:
@@ -94,6 +98,8 @@ class Dialogue:
         respondent = self._pseudonyms.of(hop.msisdn)
         live, born = await self._live.read(wave.id, respondent)
         for _ in range(_RACES):
+            if born != self._home:
+                born = await self._settle(born)
             stored = live.version if live is not None else 0
             if live is not None and live.session == hop.session:
                 new = _new_input(live, hop, channel.cumulative)
@@ -115,6 +121,8 @@ class Dialogue:
                 return screen
             except NewerState as newer:
                 live = newer.live
+                if live is None:  # lost since it was read, perhaps with the whole store
+                    live, born = await self._live.read(wave.id, respondent)
         raise Unavailable("live store: too many hops of one respondent at once")
 
     async def _step(
@@ -122,9 +130,9 @@ class Dialogue:
     ) -> tuple[Screen, Live, bytes]:
         """The engine's step on `live`: the screen, the record to store, and the stream's entry."""
         interview = live.interview if live else None
-        wave = await self._wave_on(interview.instrument) if interview else self.wave
-        if interview and wave is not self.wave and lapsed(wave, interview, event.at):
-            wave = self.wave  # what begins anew begins on the instrument of today
+        wave = self.wave  # what begins anew begins on the instrument of today
+        if interview and (isinstance(event, Replied) or not lapsed(wave, interview, event.at)):
+            wave = await self._wave_on(interview.instrument)
         taken = step(wave, interview, event)
         screen = taken.screen
         seen, digest = _seen(hop, channel.cumulative)
@@ -162,11 +170,27 @@ class Dialogue:
 
     # ---- what is not in the live store
 
+    async def keep_instrument(self) -> bool:
+        """Makes a live store ours: keeps our instrument there, for interviews that outlive it. False if
+        the store has other data under the same version. Raises Unavailable."""
+        ours = self.wave.instrument
+        born = await self._live.mark_born(self._clock())
+        stands = await self._live.keep_instrument(ours.reference, ours.digest, dict(ours.sources))
+        if stands == ours.digest:
+            self._home = born
+        return stands == ours.digest
+
+    async def _settle(self, born: int) -> int:
+        """In a live store that was away at our start, or has been emptied; when it was born."""
+        if not born:
+            log.warning("live store found empty; interviews are rebuilt from the record as people dial")
+        if not await self.keep_instrument():
+            reference = self.wave.instrument.reference
+            raise Unavailable(f"{reference} has been fielded with other texts; raise the version")
+        return self._home
+
     async def _recorded(self, respondent: str, born: int) -> Live | None:
         """The interview rebuilt from the record, where the live store may have lost it."""
-        if not born:
-            born = await self._live.mark_born(self._clock())
-            log.warning("live store found empty; interviews are rebuilt from the record as people dial")
         found = await self._find_recorded(respondent, self.wave.id, born)
         if found is None or found.instrument is None:  # not there, or its beginning is still on its way
             return None
@@ -181,7 +205,9 @@ class Dialogue:
         known = self._waves.get(reference)
         if known is not None:
             return known
-        sources = await self._live.instrument_sources(reference)
+        sources: Mapping[str, str] | None = await self._live.instrument_sources(reference)
+        if sources is None and self._find_instrument is not None:
+            sources = await self._find_instrument(reference)
         if sources is None:
             raise Unavailable(f"instrument {reference} is in no store; deploy the release that had it")
         try:

@@ -99,6 +99,10 @@ class SessionEndedHook(_Hook):
         except (Unavailable, TimeoutError) as error:
             log.error("session's end not noted session=%s: %s", notice.session, error or "hard stop")
             raise WireError(503, "the notice could not be stored; send it again") from None
+        except Exception as error:
+            what = f"{type(error).__name__} at {where(error)}"
+            log.error("session's end failed session=%s: %s", notice.session, what)
+            raise WireError(500, "the notice could not be stored") from None
         return b"OK"
 
 

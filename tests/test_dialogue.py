@@ -5,23 +5,40 @@ must come of it: the screen of every request, the answers in the stream, the con
 """
 
 import asyncio
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
+import redis
+from hypothesis import HealthCheck, settings
+from hypothesis import given as for_all
+from hypothesis import strategies as st
+from sqlalchemy import Engine
 
-from flows.engine import Screen
+from flows.engine import ResponseGiven, Screen
+from flows.instrument import InstrumentError
 from gateway.messages import Hop
+from storage.database import migrate, open_engine
+from storage.live import Live as LiveRecord
+from storage.live import LiveStore
+from storage.record import find_interview
+from storage.recorder import Recorder, lag
 from storage.resp import Unavailable
+from storage.respondents import Pseudonyms
 from tests.gateway_app import (
     AFRICAS_TALKING,
     CLOSED,
     CODE,
     CONSENT,
     HOUR,
+    KEY,
     NOT_COVERED,
     NUMBER,
     OTHER_NUMBER,
     OVER,
+    QUESTIONS,
     REFUSAL,
     START,
     STUCK,
@@ -32,6 +49,10 @@ from tests.gateway_app import (
     Talk,
     answered,
     ask,
+    entries,
+    hung_server,
+    numbers,
+    running,
     welcome,
 )
 
@@ -517,5 +538,376 @@ def test_numbered_requests(
             assert shown == screens
             assert talk.given() == given
             assert talk.conflicts() == [what for what in conflicts for _ in range(times)]
+
+    asyncio.run(main())
+
+
+# ---------------------------------------------------------------- whatever the network does
+
+SESSION = ["", *(ALL[: 1 + 4 * n] for n in range(QUESTIONS + 1))]  # a whole interview, hop by hop
+FEW = settings(
+    derandomize=True,
+    deadline=None,
+    max_examples=40,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+def emptied(url: str) -> str:
+    with redis.Redis.from_url(url) as client:
+        client.flushall()
+    return url
+
+
+@FEW
+@for_all(
+    st.lists(st.tuples(st.booleans(), st.lists(st.integers(0, len(SESSION) - 1), max_size=3)), max_size=16)
+)
+def test_repeats_at_any_time_change_nothing(redis_url: str, plan: list[tuple[bool, list[int]]]) -> None:
+    """What people press arrives in order, because they see a screen first; its repeats may come any time
+    after, several at once. What is recorded is what was typed, each answer at its question, once."""
+
+    async def main() -> None:
+        async with Talk(emptied(redis_url)) as talk:
+            sent = 0
+            shown: dict[int, str] = {}
+            for goes_on, repeats in plan:
+                batch = [SESSION[n] for n in repeats if n < sent]
+                if goes_on and sent < len(SESSION):
+                    batch.append(SESSION[sent])
+                    sent += 1
+                screens = await asyncio.gather(*map(talk.hop, batch))
+                if goes_on and batch:
+                    shown[sent] = screens[-1].text
+            expected = [CONSENT, *(ask(n) for n in range(1, QUESTIONS + 1)), THANKS]
+            assert all(text == expected[n - 1] for n, text in shown.items())
+            assert talk.given() == answered(*range(101, 101 + QUESTIONS))[: max(0, sent - 1)]
+            assert len(talk.entries("hop")) == sent
+
+    asyncio.run(main())
+
+
+@FEW
+@for_all(st.lists(st.integers(0, len(SESSION) - 1), min_size=1, max_size=20))
+def test_any_order_at_all_records_nothing_twice_and_nothing_that_was_not_typed(
+    redis_url: str, order: list[int]
+) -> None:
+    """With hops missing between two requests, which no handset can bring about: the joined inputs read as
+    one that fits no question, and what is typed next goes to the question that was shown last."""
+
+    async def main() -> None:
+        async with Talk(emptied(redis_url)) as talk:
+            shown = ""
+            for n in order:
+                before = talk.given()
+                screen = (await talk.hop(SESSION[n])).text
+                if len(given := talk.given()) > len(before):
+                    item, code = given[-1]
+                    question = "Take part?" if item == "consent" else f"Number {item[1:]}?"
+                    assert question in shown
+                    assert str(code) == SESSION[n].rpartition("*")[2]
+                shown = screen
+            given = talk.given()
+            items, codes = [item for item, _ in given], [code for _, code in given]
+            assert items == ["consent", *(f"n{n}" for n in range(1, QUESTIONS + 1))][: len(items)]
+            assert codes == sorted(set(codes))
+            versions = [e["version"] for e in talk.entries("hop")]
+            assert versions == list(range(1, len(versions) + 1))
+
+    asyncio.run(main())
+
+
+@FEW
+@for_all(st.lists(st.integers(1, len(SESSION)), min_size=1, max_size=24))
+def test_numbered_requests_in_any_order_leave_a_prefix(redis_url: str, order: list[int]) -> None:
+    """Numbered requests tell a gap, so nothing is read out of turn."""
+    keys = ["", "1", *(str(n) for n in range(101, 101 + QUESTIONS))]
+
+    async def main() -> None:
+        async with Talk(emptied(redis_url)) as talk:
+            await talk.numbered(1, "")
+            reached = 1
+            for sequence in order:
+                await talk.numbered(sequence, keys[sequence - 1])
+                reached += sequence == reached + 1
+            assert talk.given() == answered(*range(101, 101 + QUESTIONS))[: reached - 1]
+
+    asyncio.run(main())
+
+
+@FEW
+@for_all(st.text(alphabet="01239*# aé٣", max_size=12), st.lists(st.text("019*#", max_size=5), max_size=6))
+def test_whatever_is_typed_is_the_engines_affair(redis_url: str, first: str, typed: list[str]) -> None:
+    """Inputs joined by `*` and cut again are the inputs: over one wire as over the other."""
+
+    async def main() -> None:
+        async with Talk(emptied(redis_url)) as talk:
+            keys = [first, *typed]
+            numbered = [await talk.numbered(1, "")]
+            for n, key in enumerate(keys, 2):
+                numbered.append(await talk.numbered(n, key))
+            effects = [e["effects"] for e in talk.entries("hop")][1:]
+        async with Talk(emptied(redis_url)) as talk:
+            joined, text = [await talk.hop("")], ""
+            for n, key in enumerate(keys):
+                text = f"{text}*{key}" if n else f"*{key}"  # the joint first, as after a blank input
+                joined.append(await talk.hop(text))
+            assert [s.text for s in joined] == [s.text for s in numbered]
+            assert [e["effects"] for e in talk.entries("hop")][1:] == effects
+
+    asyncio.run(main())
+
+
+# ---------------------------------------------------------------- what the live store has lost
+
+
+def test_lost_between_reading_and_writing(redis_url: str) -> None:
+    """The record is asked again, about a store born later."""
+    births: list[int] = []
+
+    async def find(respondent: str, wave: str, born: int) -> None:
+        births.append(born)
+
+    async def main() -> None:
+        async with Talk(redis_url, find=find) as talk:
+            for text in ("", "1"):
+                await talk.hop(text)
+            wiped = Wiping(talk.live)
+            talk.dialogue._live = wiped
+            talk.now += HOUR
+            assert (await talk.hop("1*101")).text == CONSENT
+            assert births == [START, START + HOUR]
+
+    asyncio.run(main())
+
+
+class Wiping(LiveStore):
+    """Loses everything just before its first commit."""
+
+    def __init__(self, live: LiveStore):
+        self.__dict__ = live.__dict__
+        self.lost = False
+
+    async def commit(self, version: int, respondent: str, live: LiveRecord, entry: bytes) -> None:
+        if not self.lost:
+            self.lost = True
+            await self._client.call("FLUSHALL")
+        await super().commit(version, respondent, live, entry)
+
+
+def test_a_record_that_is_garbage_is_no_answer(redis_url: str) -> None:
+    """A bug or a stray hand: nothing is overwritten, and the webhook answers politely."""
+
+    async def main() -> None:
+        async with Talk(redis_url) as talk:
+            await talk.hop("")
+            with redis.Redis.from_url(redis_url) as client:
+                (key,) = client.keys("dial16:interview:*")
+                client.set(key, b"00000001[]")
+                with pytest.raises(ValueError):
+                    await talk.hop("1")
+                assert client.get(key) == b"00000001[]"
+
+    asyncio.run(main())
+
+
+def fold_all(redis_url: str, engine: Engine) -> None:
+    """What the stream holds, into the record."""
+    with redis.Redis.from_url(redis_url) as client:
+        recorder = Recorder(client, engine, "one")
+        recorder.fold_once(1)
+        while lag(client):
+            recorder.fold_once(1)
+
+
+@pytest.fixture
+def record(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    # A dial waits a second for the record and is then served as new: too strict on a busy machine.
+    monkeypatch.setattr("gateway.app._RECORD_SECONDS", 20.0)
+    engine = open_engine(database_url)
+    migrate(engine, WAVE.instrument)
+    yield engine
+    engine.dispose()
+
+
+def test_a_live_store_wiped_is_rebuilt_from_the_record(
+    redis_url: str, database_url: str, record: Engine
+) -> None:
+    async def main() -> None:
+        async with running(redis_url, database_url) as gateway:
+            for text in UP_TO_2:
+                await gateway.dial(text)
+            fold_all(redis_url, record)
+            emptied(redis_url)
+            # the session goes on: what it holds is no address, and its input is asked for again
+            assert await gateway.dial("1*101*102*103") == (200, f"CON {welcome(3)}")
+            assert await gateway.dial("1*101*102*103*1") == (200, f"CON {N3}")
+            assert await gateway.dial("1*101*102*103*1*103") == (200, f"CON {N4}")
+            (opened,) = (e["opened"] for e in entries(redis_url, "hop") if "opened" in e)
+            assert opened["extension"] == ""
+            fold_all(redis_url, record)
+            found = find_interview(record, Pseudonyms(KEY).of(NUMBER), "w")
+            assert found is not None
+            told = [(e.item, e.code) for e in found.effects if isinstance(e, ResponseGiven)]
+            assert told == answered(101, 102, 103)
+            assert found.attempt == 1 and found.version > 1000
+            # somebody new is not looked for in vain
+            assert await gateway.dial(phoneNumber=OTHER_NUMBER) == (200, f"CON {CONSENT}")
+
+    asyncio.run(main())
+
+
+def test_a_live_store_wiped_while_the_record_is_away(
+    redis_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        nowhere = f"sqlite:///{tmp_path / 'no folder' / 'none.sqlite3'}"
+        async with running(redis_url, nowhere) as gateway:
+            for text in UP_TO_2:
+                await gateway.dial(text)
+            emptied(redis_url)
+            assert await gateway.dial(session="B") == (200, f"CON {CONSENT}")
+            assert await gateway.dial("1", "B") == (200, f"CON {N1}")
+
+    asyncio.run(main())
+    assert "record not reached" in caplog.text
+
+
+def test_a_record_that_hangs_delays_one_dial_by_a_second_and_no_other(redis_url: str) -> None:
+    async def main(port: int) -> None:
+        url = f"postgresql+psycopg://dial16@127.0.0.1:{port}/none"
+        async with running(redis_url, url) as gateway:
+            began = time.monotonic()
+            assert await gateway.dial() == (200, f"CON {CONSENT}")
+            assert time.monotonic() - began < 1.5
+            began = time.monotonic()
+            assert await gateway.dial(phoneNumber=OTHER_NUMBER) == (200, f"CON {CONSENT}")
+            assert time.monotonic() - began < 0.5
+
+    with hung_server() as port:
+        loop = asyncio.new_event_loop()
+        try:
+            loop.run_until_complete(main(port))
+        finally:
+            loop.close()  # does not wait for the thread that still connects
+
+
+# ---------------------------------------------------------------- versions of the instrument
+
+NEXT = replace(WAVE, instrument=numbers("2", "Figure"))
+
+
+def test_an_interview_goes_on_with_the_text_it_began_with(redis_url: str, database_url: str) -> None:
+    async def main() -> None:
+        async with running(redis_url, database_url) as gateway:
+            for text in UP_TO_2:
+                await gateway.dial(text)
+        async with running(redis_url, database_url, NEXT) as gateway:
+            assert await gateway.dial("1*101*102*103") == (200, f"CON {N4}")  # the very session
+            assert await gateway.dial(session="B") == (200, f"CON {welcome(4)}")
+            assert await gateway.dial("1", "B") == (200, f"CON {N4}")
+            assert await gateway.dial(phoneNumber=OTHER_NUMBER) == (200, f"CON {CONSENT}")
+            shown = await gateway.dial("1", phoneNumber=OTHER_NUMBER)
+            assert shown == (200, f"CON {ask(1, 'Figure')}")
+        async with running(redis_url, database_url) as gateway:  # and back to the release before
+            shown = await gateway.dial("1*101", phoneNumber=OTHER_NUMBER)
+            assert shown == (200, f"CON {ask(2, 'Figure')}")
+        began = [e["effects"][0]["instrument"] for e in entries(redis_url, "hop") if e["version"] == 1]
+        assert began == ["numbers@1", "numbers@2"]
+
+    asyncio.run(main())
+
+
+def test_what_begins_anew_begins_on_the_instrument_of_today(redis_url: str) -> None:
+    async def main() -> None:
+        async with Talk(redis_url) as talk:
+            for text in ("", "1", "1*101"):
+                await talk.hop(text)
+        async with Talk(redis_url, wave=NEXT, now=START + 73 * HOUR) as talk:
+            # A hop of the old session, however late, is of the old interview.
+            assert (await talk.hop("1*101*102")).text == N3
+        async with Talk(redis_url, wave=NEXT, now=START + 146 * HOUR) as talk:
+            assert (await talk.hop("", "B")).text == CONSENT
+            assert (await talk.hop("1", "B")).text == ask(1, "Figure")
+
+    asyncio.run(main())
+
+
+def test_other_texts_under_the_same_version_do_not_start(redis_url: str, database_url: str) -> None:
+    async def main() -> None:
+        async with running(redis_url, database_url) as gateway:
+            await gateway.dial()
+        changed = replace(WAVE, instrument=numbers("1", "Figure"))
+        with pytest.raises(InstrumentError) as raised:
+            async with running(redis_url, database_url, changed):
+                pass
+        assert str(raised.value) == (
+            "questionnaire.toml: instrument.version: numbers@1 has been fielded with other texts;"
+            " raise the version"
+        )
+
+    asyncio.run(main())
+
+
+def test_other_texts_under_the_same_version_are_not_shown_when_the_store_was_away_at_the_start(
+    redis_url: str,
+) -> None:
+    """Found at the first hop then, before anything is read with the wrong words."""
+
+    async def main() -> None:
+        async with Talk(redis_url) as talk:
+            await talk.hop("")
+        async with Talk(redis_url, wave=replace(WAVE, instrument=numbers("1", "Figure"))) as talk:
+            with pytest.raises(Unavailable, match=r"^numbers@1 has been fielded with other texts"):
+                await talk.hop("1")
+            assert len(talk.entries()) == 1
+
+    asyncio.run(main())
+
+
+def test_a_live_store_wiped_keeps_the_instrument_again(redis_url: str) -> None:
+    """What begins after the loss outlives the next deploy as well."""
+
+    async def main() -> None:
+        async with Talk(redis_url) as talk:
+            await talk.hop("", number=OTHER_NUMBER)
+            emptied(redis_url)
+            for text in ("", "1"):
+                await talk.hop(text)
+        async with Talk(redis_url, wave=NEXT) as talk:
+            assert (await talk.hop("1*101")).text == N2
+
+    asyncio.run(main())
+
+
+def test_an_instrument_that_the_live_store_lost_comes_from_the_record(
+    redis_url: str, database_url: str, record: Engine
+) -> None:
+    async def main() -> None:
+        async with running(redis_url, database_url) as gateway:
+            for text in UP_TO_2:
+                await gateway.dial(text)
+        fold_all(redis_url, record)
+        migrate(record, NEXT.instrument)
+        emptied(redis_url)
+        async with running(redis_url, database_url, NEXT) as gateway:
+            assert await gateway.dial(session="B") == (200, f"CON {welcome(3)}")
+            assert await gateway.dial("1", "B") == (200, f"CON {N3}")
+
+    asyncio.run(main())
+
+
+def test_an_instrument_that_no_store_has(redis_url: str) -> None:
+    """Nothing is made up: the respondent is asked to dial later, and nothing is written."""
+
+    async def main() -> None:
+        async with Talk(redis_url) as talk:
+            await talk.hop("")
+        with redis.Redis.from_url(redis_url) as client:
+            client.delete("dial16:instruments")
+        async with Talk(redis_url, wave=NEXT) as talk:
+            with pytest.raises(Unavailable, match=r"^instrument numbers@1 is in no store"):
+                await talk.hop("1")
+            assert len(talk.entries()) == 1
 
     asyncio.run(main())
