@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import secrets
+import signal
 import statistics
 import subprocess
 import sys
@@ -259,6 +260,7 @@ def main() -> None:
     size = QUICK if given.quick else Size()
     if given.repeats:
         size = replace(size, repeats=given.repeats)
+    signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(1))  # and so end the servers too
     if (os.cpu_count() or 1) > 1:
         os.sched_setaffinity(0, {OTHER_CORE})
     else:
