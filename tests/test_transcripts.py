@@ -205,6 +205,7 @@ async def _played(path: Path) -> None:
     ("statement", "holds"),
     [
         ("consent given", True),
+        ("consent not given", False),
         ("opening.adult yes", True),
         ("opening.adult yes 1", True),
         ("opening.adult yes 2", False),

@@ -21,7 +21,7 @@ A file in tests/transcripts holds a header, then what the respondent does and wh
     = health.access agree 2     what is recorded by now: item, option, code (or just the option)
     # a remark; also after a command, with a space on both sides of the sign
 
-    = consent given             = in progress | complete | refusal | ineligible | withdrawn
+    = consent given (not given) = in progress | complete | refusal | ineligible | withdrawn
     = age not answered          = 12 answers              (that stand)
     = health.access given 2 times                         (history included)
     = disability skipped        = language fr             = 2 interviews
@@ -472,6 +472,8 @@ def told(statement: str, effects: Sequence[Effect], items: Container[str]) -> bo
     match words:
         case ["consent", "given"]:
             return any(isinstance(e, Consented) for e in ours) or "no consent"
+        case ["consent", "not", "given"]:
+            return not any(isinstance(e, Consented) for e in ours) or "consent given"
         case ["in", "progress"]:
             return disposition == "" or disposition
         case ["complete" | "refusal" | "ineligible" | "withdrawn" as name]:
