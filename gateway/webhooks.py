@@ -80,7 +80,7 @@ class UssdHook(_Hook):
             async with asyncio.timeout(HARD_STOP_SECONDS):
                 screen = await self._dialogue.hop(channel, hop)
         except (Unavailable, TimeoutError) as error:
-            log.error("hop not served session=%s: %s", hop.session, error or "hard stop")
+            log.error("hop not served session=%s: %s", hop.session, str(error) or "hard stop")
             screen = self._dialogue.phrase("unavailable")
         except Exception as error:
             # Never the error's text: it may quote an answer.
@@ -97,7 +97,7 @@ class SessionEndedHook(_Hook):
             async with asyncio.timeout(HARD_STOP_SECONDS):
                 await self._dialogue.session_ended(channel, notice)
         except (Unavailable, TimeoutError) as error:
-            log.error("session's end not noted session=%s: %s", notice.session, error or "hard stop")
+            log.error("session's end not noted session=%s: %s", notice.session, str(error) or "hard stop")
             raise WireError(503, "the notice could not be stored; send it again") from None
         except Exception as error:
             what = f"{type(error).__name__} at {where(error)}"
