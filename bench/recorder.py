@@ -76,7 +76,7 @@ def interview(number: int) -> Iterator[dict[str, Any]]:
                 {"kind": "Began", "instrument": "bench@1", "wave": "pilot-2026", "language": "en",
                  "mode": "ussd", "seed": number, "blocks": "health education government",
                  "probabilities": {"health": 1.0, "education": 1.0, "government": 1.0},
-                 "items_shuffled": False}
+                 "items": ""}
             ]  # fmt: skip
             extra = {
                 "opened": {"aggregator": "africastalking", "network_code": "62001",

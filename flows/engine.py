@@ -267,6 +267,12 @@ class _Turn:
 
     # ---- where to
 
+    def drawn_items(self) -> str:
+        """The attribute items in the order drawn, by id; "" when the questionnaire's order holds."""
+        if not self.before.shuffled:
+            return ""
+        return " ".join(item.id for item in self._order.items if item.role == "attribute")
+
     def previous(self) -> Item | None:
         """The item answered before the current one, if one may go back to it."""
         return self._order.previous(self.at, self.answers)
@@ -372,7 +378,7 @@ def _begin(wave: Wave, event: Dialled) -> Step:
     turn.effects.append(
         Began(
             instrument.reference, wave.id, interview.language, event.mode, event.seed,
-            " ".join(instrument.blocks[b].id for b in order), probabilities(wave), wave.shuffle_items,
+            " ".join(instrument.blocks[b].id for b in order), probabilities(wave), turn.drawn_items(),
         )
     )  # fmt: skip
     screen = turn.show_menu("language") if len(wave.languages) > 1 else turn.go_to(turn.item)

@@ -39,7 +39,7 @@ class Began:
     seed: int
     blocks: str  # drawn order, space-separated block ids
     probabilities: dict[str, float]  # of each drawn block having been selected
-    items_shuffled: bool
+    items: str  # ids of the attribute items in the order drawn, space-separated; "" = as they stand
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ def restore(wave: Wave, interview_id: str, effects: Iterable[Effect], last_at: i
                 interview_id, effect.instrument, effect.wave, effect.language, effect.mode, 160,
                 effect.seed, "".join(f"{b:02x}" for b in order), UNANSWERED * len(instrument.items),
                 at=instrument.items[0].id, stage="language" if len(wave.languages) > 1 else "item",
-                shuffled=effect.items_shuffled,
+                shuffled=bool(effect.items),
             )  # fmt: skip
         elif interview is not None:
             interview = _folded(instrument, interview, effect)

@@ -203,7 +203,7 @@ def _fold_answers(db: Connection, hops: Sequence[Hop], standings: Mapping[str, S
             item = getattr(effect, "item", None)
             blank = withdrawn and kind not in KEPT_AT_ERASURE
             events[hop.interview, hop.version, position] = (
-                hop.interview, hop.version, position, kind, item,
+                hop.interview, hop.version, position, kind, None if blank else item,
                 "{}" if blank else _payload(effect), at, hop.session,
             )  # fmt: skip
             if withdrawn or not isinstance(effect, ResponseGiven | ResponseRetracted):

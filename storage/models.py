@@ -98,7 +98,7 @@ class Interview(SQLModel, table=True):
     seed: int | None = Field(default=None, sa_type=BigInteger)
     blocks: str | None = Field(default=None, sa_type=Text)  # ids in the drawn order
     probabilities: str | None = Field(default=None, sa_type=Text)  # JSON: block -> of being drawn
-    items_shuffled: bool | None = None
+    item_order: str | None = Field(default=None, sa_type=Text)  # attribute items as drawn; "" = as they stand
     began_at: datetime = Field(sa_type=Moment)
     last_at: datetime = Field(sa_type=Moment)
     ended_at: datetime | None = Field(default=None, sa_type=Moment)

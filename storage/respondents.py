@@ -77,7 +77,7 @@ def erase_answers(db: Connection, interviews: Sequence[str]) -> None:
     db.execute(
         update(_event)
         .where(among(db, _event.c.interview, interviews), _event.c.kind.not_in(KEPT_AT_ERASURE))
-        .values(payload="{}")
+        .values(payload="{}", item=None)  # which items came tells how gates were answered
     )
 
 
@@ -104,6 +104,6 @@ def erase(engine: Engine, respondent: str, wave: str | None = None, receipt: str
             db.execute(
                 update(_interview)
                 .where(among(db, _interview.c.id, ids), _interview.c.disposition != WITHDRAWN)
-                .values(disposition=WITHDRAWN, withdrawn_at=now, receipt=receipt)
+                .values(disposition=WITHDRAWN, withdrawn_at=now, receipt=receipt, last_item="", last_stage="")
             )
         return len(ids)

@@ -32,7 +32,7 @@ class Standing:
     seed: int | None = None
     blocks: str | None = None
     probabilities: str | None = None
-    items_shuffled: bool | None = None
+    item_order: str | None = None
     ended_at: datetime | None = None
     disposition: str = IN_PROGRESS
     last_item: str = ""
@@ -91,7 +91,7 @@ class Standing:
         self.instrument, self.mode, self.seed, self.blocks = (
             began.instrument, began.mode, began.seed, began.blocks,
         )  # fmt: skip
-        self.items_shuffled = began.items_shuffled
+        self.item_order = began.items
         self.probabilities = json.dumps(began.probabilities, sort_keys=True)
 
     def choose_language(self, language: str, version: int) -> None:
@@ -104,6 +104,7 @@ class Standing:
         self.ended_at = self.outcome_at if holds else None
         if self.withdrawn_at is not None:
             self.disposition = WITHDRAWN
+            self.last_item = self.last_stage = ""  # how far one came tells how gates were answered
         elif holds and self.outcome is not None:
             self.disposition = self.outcome
         elif self.disposition not in (PARTIAL, BREAK_OFF):

@@ -126,7 +126,7 @@ class Dialogue:
         self.interview = f"{int(self.respondent, 16):08x}{self.sessions + 1:08x}"
         return self.dial(
             {"kind": "Began", "instrument": SMALL.reference, "wave": WAVE, "language": language,
-             "mode": "ussd", "seed": 7, "blocks": "water roads", "items_shuffled": False,
+             "mode": "ussd", "seed": 7, "blocks": "water roads", "items": "",
              "probabilities": {"water": 1.0, "roads": 1.0}}
         )  # fmt: skip
 

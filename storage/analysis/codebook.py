@@ -22,7 +22,7 @@ _INTERVIEW_LABELS = {
     "mode": "Mode in which it began",
     "blocks": "Blocks in the order drawn for this respondent",
     "probabilities": "JSON: probability with which each drawn block was selected",
-    "items_shuffled": "Items within batteries in random order",
+    "item_order": "Attribute items in the order drawn; empty: questionnaire order",
     "disposition": "How the interview stands",
     "began_at": "First hop, UTC",
     "last_at": "Last hop, UTC",
@@ -42,7 +42,6 @@ _INTERVIEW_CODES = {
         "ineligible": "Not eligible",
         "withdrawn": "Withdrawn: its answers were erased",
     },
-    "items_shuffled": {"0": "No", "1": "Yes"},
 }
 _TIMES = frozenset(name for name in INTERVIEW_COLUMNS if name.endswith("_at"))
 

@@ -26,7 +26,7 @@ VIEWS = ("responses_long", "interviews_wide", "screen_breakoff")
 #: Columns of interviews_wide that say how the interview went.
 INTERVIEW_COLUMNS = (
     "interview", "respondent", "wave", "instrument", "language", "mode", "blocks", "probabilities",
-    "items_shuffled", "disposition", "began_at", "last_at", "ended_at", "last_item", "last_stage",
+    "item_order", "disposition", "began_at", "last_at", "ended_at", "last_item", "last_stage",
     "consented_at", "consent_version",
 )  # fmt: skip
 
@@ -103,7 +103,7 @@ def _interviews_wide(instrument: Instrument) -> str:
         columns.append(f"MAX(CASE WHEN r.item = {_quoted(item.id)} THEN {value} END) AS {_named(name)}")
     return f"""
         SELECT i.id AS interview, i.respondent, i.wave, i.instrument, i.language, i.mode, i.blocks,
-               i.probabilities, CASE WHEN i.items_shuffled THEN 1 ELSE 0 END AS items_shuffled,
+               i.probabilities, i.item_order,
                i.disposition, i.began_at, i.last_at, i.ended_at, i.last_item, i.last_stage,
                i.consented_at, i.consent_version, {", ".join(columns)}
         FROM interview i

@@ -88,7 +88,7 @@ def upgrade() -> None:
         sa.Column("seed", sa.BigInteger(), nullable=True),
         sa.Column("blocks", sa.Text(), nullable=True),
         sa.Column("probabilities", sa.Text(), nullable=True),
-        sa.Column("items_shuffled", sa.Boolean(), nullable=True),
+        sa.Column("item_order", sa.Text(), nullable=True),
         sa.Column("began_at", Moment(), nullable=False),
         sa.Column("last_at", Moment(), nullable=False),
         sa.Column("ended_at", Moment(), nullable=True),
