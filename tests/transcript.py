@@ -22,7 +22,7 @@ A file in tests/transcripts holds a header, then what the respondent does and wh
     # a remark; also after a command, with a space on both sides of the sign
 
     = consent given (not given) = in progress | complete | refusal | ineligible | withdrawn
-    = age not answered          = 12 answers              (that stand)
+    = health.need not answered  = 12 answers              (that stand)
     = health.access given 2 times                         (history included)
     = disability skipped        = language fr             = 2 interviews
     = 3 wrong keys              = drawn health government = probability health 0.6667
