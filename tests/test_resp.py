@@ -266,6 +266,7 @@ def test_a_call_on_a_connection_that_was_lost_before_its_turn() -> None:
         async with answering(handler) as url, client(url) as live:
             connection = await live._connect()
             connection.fail("lost meanwhile")
+            await asyncio.sleep(0.05)  # and said to be lost: nothing else will come of it
             with pytest.raises(Unavailable):
                 await asyncio.wait_for(connection.send(("PING",)), 0.5)
             assert await live.call("PING") == b"PONG"
