@@ -5,9 +5,11 @@ must come of it: the screen of every request, the answers in the stream, the con
 """
 
 import asyncio
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -723,7 +725,8 @@ def fold_all(redis_url: str, engine: Engine) -> None:
 @pytest.fixture
 def record(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     # A dial waits a second for the record and is then served as new: too strict on a busy machine.
-    monkeypatch.setattr("gateway.app._RECORD_SECONDS", 20.0)
+    lookup = import_module("gateway.app").RecordLookup
+    monkeypatch.setattr(sys.modules[lookup.__module__], "_RECORD_SECONDS", 20.0)
     engine = open_engine(database_url)
     migrate(engine, WAVE.instrument)
     yield engine
