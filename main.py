@@ -341,6 +341,35 @@ def show_indicator(engine: "Engine", wave: "Wave", only: str | None = None, csv:
         write_table(rows, Console())
 
 
+@app.command()
+def erase() -> None:
+    """Withdraw a respondent who asks the office for it: the number is asked for, never an argument.
+
+    Their answers leave the live store and the database; the receipt is printed, to be told to them.
+    """
+    import asyncio
+
+    from gateway.erasure import erase_respondent
+    from storage.embedded import socket_path
+
+    settings = read_settings("PSEUDONYM_KEY", run_folder=True)
+    msisdn = typer.prompt("Number, in international form (+...)", hide_input=sys.stdin.isatty())
+    erased = asyncio.run(
+        erase_respondent(
+            "+" + "".join(c for c in msisdn if c.isdigit()),
+            wave=read_wave(settings),
+            live_url=settings.redis_url or f"unix://{socket_path(settings.data_dir)}",
+            database_url=settings.database_url,
+            pseudonym_key=settings.pseudonym_key,
+            live_days=settings.live_days,
+        )
+    )
+    if not erased.receipt and not erased.interviews:
+        say("nobody is known by that number here; nothing to erase")
+        raise typer.Exit(1)
+    typer.echo(f"Erased. Receipt: {erased.receipt or '-'}. Interviews: {erased.interviews}.")
+
+
 # ---------------------------------------------------------------- words and refusals
 
 

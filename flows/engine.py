@@ -63,6 +63,7 @@ from flows.events import (
     ResponseRetracted,
     Resumed,
     WentBack,
+    WithdrawalAsked,
     dump_effect,
     load_effect,
 )
@@ -87,7 +88,8 @@ from flows.wave import Wave
 __all__ = [
     "EFFECTS", "Began", "BlockSkipped", "Consented", "Dialled", "Effect", "Ended", "ErasureRequested",
     "Event", "Interview", "InvalidReply", "LanguageChosen", "MenuChosen", "PageTurned", "Replied",
-    "ResponseGiven", "ResponseRetracted", "Resumed", "Screen", "Step", "WentBack", "answered_marks",
+    "ResponseGiven", "ResponseRetracted", "Resumed", "Screen", "Step", "WentBack", "WithdrawalAsked",
+    "answered_marks",
     "dump_effect", "dump_interview", "lapsed", "load_effect", "load_interview", "restore", "skip_reasons",
     "step",
 ]  # fmt: skip
@@ -133,6 +135,11 @@ def step(wave: Wave, interview: Interview | None, event: Event) -> Step:
                 raise ValueError("a reply needs the interview it belongs to")
             turn = _Turn(wave, interview, event.at)
             return turn.done(_REPLY[turn.stage](turn, clean(event.text)))
+        case WithdrawalAsked():
+            if interview is None:
+                raise ValueError("a withdrawal needs the interview it belongs to")
+            turn = _Turn(wave, interview, event.at)
+            return turn.done(turn.withdraw())
         case _:
             assert_never(event)
 
@@ -155,6 +162,7 @@ class _Turn:
         "stage",
         "tries",
         "wave",
+        "wrong",
     )  # fmt: skip
 
     def __init__(self, wave: Wave, interview: Interview, now: int):
@@ -168,6 +176,7 @@ class _Turn:
         self.stage = interview.stage
         self.page = interview.page
         self.tries = interview.tries
+        self.wrong = interview.wrong
         self.shown_at = interview.shown_at
         self.disposition = interview.disposition
         self.receipt = interview.receipt
@@ -178,7 +187,7 @@ class _Turn:
         interview = Interview(
             b.id, b.instrument, b.wave, self.language, b.mode, b.budget, b.seed, b.blocks, self.answers,
             self.at, self.stage, self.page, self.tries, self.shown_at, self.now, self.disposition,
-            self.receipt, b.shuffled,
+            self.receipt, b.shuffled, self.wrong,
         )  # fmt: skip
         return Step(interview, screen, tuple(self.effects))
 
@@ -210,8 +219,11 @@ class _Turn:
         return prompt(self.wave, self.language, "invalid_choice")
 
     def go_to(self, item: Item) -> Screen:
-        self.at, self.page, self.tries, self.shown_at = item.id, 0, 0, self.now
+        self.arrive(item)
         return self.show_item()
+
+    def arrive(self, item: Item) -> None:
+        self.at, self.page, self.tries, self.wrong, self.shown_at = item.id, 0, 0, 0, self.now
 
     def show_menu(self, stage: str, notice: str = "") -> Screen:
         if stage != self.stage:
@@ -241,6 +253,11 @@ class _Turn:
             return (("answered", str(len(self.answers) - self.answers.count(UNANSWERED))),)
         return ()
 
+    def stop(self) -> Screen:
+        """The respondent stops for now; before consent there is nothing saved to speak of."""
+        consent = self.wave.instrument.items[0]
+        return self.end("refusal" if self.answers[consent.index] == UNANSWERED else "stopped")
+
     def end(self, name: str) -> Screen:
         """A last screen: a prompt, and the session is over."""
         self.stage = "over"
@@ -255,6 +272,7 @@ class _Turn:
     def invalid(self) -> Screen:
         """The same screen under a line that says what to press; other ways out after three in a row."""
         self.tries += 1
+        self.wrong += 1
         self.effects.append(InvalidReply(self.at, self.tries))
         if self.stage == "item":
             if self.tries >= _PATIENCE:
@@ -262,7 +280,7 @@ class _Turn:
             self.page = 0
             return self.show_item()
         if self.tries >= _PATIENCE:
-            return self.end("stopped")
+            return self.stop()
         return self.show_menu(self.stage, prompt(self.wave, self.language, "invalid_choice"))
 
     # ---- where to
@@ -282,7 +300,7 @@ class _Turn:
         changed = self.answers[item.index] not in (UNANSWERED, mark)
         seconds = round(max(0, self.now - self.shown_at) / 1000, 1)
         self.answers = self.answers[: item.index] + mark + self.answers[item.index + 1 :]
-        self.effects.append(ResponseGiven(item.id, option, code, seconds, self.tries + 1))
+        self.effects.append(ResponseGiven(item.id, option, code, seconds, self.wrong + 1))
         if item.role == "consent" and option not in item.ends:
             self.effects.append(Consented(self.wave.instrument.consent_version))
         if option and option == item.skips_block:
@@ -294,6 +312,15 @@ class _Turn:
             self.effects.append(Ended(self.disposition))
             return self.end(self.disposition)
         return self.advance(item)
+
+    def withdraw(self) -> Screen:
+        """The answers leave the interview for good; asked again, the same receipt."""
+        if self.disposition != "withdrawn":
+            self.receipt = receipt(self.before.seed, self.before.id)
+            self.answers = UNANSWERED * len(self.answers)
+            self.disposition = "withdrawn"
+            self.effects.append(ErasureRequested(self.receipt))
+        return self.end("withdrawn")
 
     def retract(self) -> None:
         """Answers to items that no longer apply go; forward only, so one pass settles it."""
@@ -311,7 +338,7 @@ class _Turn:
             return self.end("thanks")
         blocks = self.wave.instrument.blocks
         if item.block != follows.block and blocks[item.block].drawn and blocks[follows.block].drawn:
-            self.at, self.page, self.tries, self.shown_at = follows.id, 0, 0, self.now
+            self.arrive(follows)
             return self.show_menu("pause")
         return self.go_to(follows)
 
@@ -331,7 +358,7 @@ def _dial(wave: Wave, interview: Interview | None, event: Dialled) -> Step:
     interview = replace(interview, mode=event.mode, budget=event.budget)
     turn = _Turn(wave, interview, event.at)
     consent = wave.instrument.items[0]
-    turn.tries, turn.page = 0, 0
+    turn.tries, turn.wrong, turn.page = 0, 0, 0
     if turn.disposition == "withdrawn":
         return turn.done(turn.end("withdrawn"))
     turn.effects.append(Resumed(turn.at))
@@ -402,7 +429,7 @@ def _reply_language(turn: _Turn, reply: str) -> Screen:
     if chosen is None:
         turn.tries += 1
         turn.effects.append(InvalidReply("language", turn.tries))
-        return turn.show_menu("language") if turn.tries < _PATIENCE else turn.end("stopped")
+        return turn.show_menu("language") if turn.tries < _PATIENCE else turn.stop()
     turn.language = languages[chosen]
     turn.effects.append(LanguageChosen(turn.language))
     return turn.go_to(turn.item)
@@ -473,7 +500,7 @@ def _reply_stuck(turn: _Turn, reply: str) -> Screen:
         case "skip_question":
             return turn.show_menu("why")
         case "stop":
-            return turn.end("stopped")
+            return turn.stop()
         case _:
             return turn.invalid()
 
@@ -483,7 +510,7 @@ def _reply_pause(turn: _Turn, reply: str) -> Screen:
         case "go_on":
             return turn.go_to(turn.item)
         case "stop_for_now":
-            return turn.end("stopped")
+            return turn.stop()
         case _:
             return turn.invalid()
 
@@ -503,11 +530,7 @@ def _reply_resume(turn: _Turn, reply: str) -> Screen:
 def _reply_withdraw(turn: _Turn, reply: str) -> Screen:
     match _choice(turn, reply):
         case "withdraw_yes":
-            turn.receipt = receipt(turn.before.seed, turn.before.id)
-            turn.answers = UNANSWERED * len(turn.answers)
-            turn.disposition = "withdrawn"
-            turn.effects.append(ErasureRequested(turn.receipt))
-            return turn.end("withdrawn")
+            return turn.withdraw()
         case "withdraw_no":
             return turn.show_menu("finished" if turn.disposition == "complete" else "resume")
         case _:

@@ -25,7 +25,14 @@ class Replied:
     text: str
 
 
-Event = Dialled | Replied
+@dataclass(frozen=True, slots=True)
+class WithdrawalAsked:
+    """The respondent asked the office to be withdrawn, in another way than by dialling."""
+
+    at: int
+
+
+Event = Dialled | Replied | WithdrawalAsked
 
 # ---------------------------------------------------------------- effects: what the host records
 

@@ -46,6 +46,7 @@ class Interview:
     disposition: str = ""  # "" in progress
     receipt: str = ""
     shuffled: bool = False  # items within a battery too
+    wrong: int = 0  # invalid replies at the current item, by whatever menus
 
 
 def order_of(instrument: Instrument, interview: Interview) -> AskingOrder:

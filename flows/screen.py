@@ -122,16 +122,28 @@ def item_pages(
     sms = mode == "sms"
     own = text.sms if sms else text.ussd
     lines = [f"{key} {label}" for key, label in enumerate(option_labels(wave, language, index), 1)]
-    return lay_out(
-        "\n".join(filter(None, (notice, _insert(wave, own or text.text)))),
-        lines,
-        budget=_sms_budget(wave) if sms else budget,
-        more=f"{MORE} {fold(prompts['more'])}",
-        back="" if sms else f"{BACK} {fold(prompts['back'])}",
-        first_back=back and not sms,
-        skip=f"{skip_key(item)} {fold(prompts['skip'])}" if item.nonresponse else "",
-        detail=_insert(wave, text.detail),
-    )
+    question, detail = _insert(wave, own or text.text), _insert(wave, text.detail)
+
+    def pages(head: str, detail: str) -> tuple[str, ...]:
+        return lay_out(
+            head,
+            lines,
+            budget=_sms_budget(wave) if sms else budget,
+            more=f"{MORE} {fold(prompts['more'])}",
+            back="" if sms else f"{BACK} {fold(prompts['back'])}",
+            first_back=back and not sms,
+            skip=f"{skip_key(item)} {fold(prompts['skip'])}" if item.nonresponse else "",
+            detail=detail,
+        )
+
+    if not notice:
+        return pages(question, detail)
+    together = pages(f"{notice}\n{question}", "")
+    if len(together) == 1:
+        return together if not detail else pages(f"{notice}\n{question}", detail)
+    # The question was read on the screen before: under the notice stand what may be pressed, all of it
+    # or as much as fits, and the question after it.
+    return pages(notice, "\n".join(filter(None, (question, detail))))
 
 
 @lru_cache(maxsize=4096)

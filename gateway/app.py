@@ -2,98 +2,31 @@
 
 import asyncio
 import gc
-import json
 import logging
-import time
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import redis
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from sqlalchemy import Engine, select
 
 from flows.instrument import Fault, InstrumentError
 from flows.wave import Wave
 from gateway.dialogue import Dialogue
 from gateway.health import look_at_parts
+from gateway.lookup import RecordLookup
 from gateway.pages import page_routes
-from gateway.webhooks import Doors, webhook_routes, where
-from storage.database import open_engine, reading
+from gateway.webhooks import Doors, webhook_routes
+from storage.database import open_engine
 from storage.live import LiveStore
-from storage.models import StoredInstrument, table_of
-from storage.record import Recorded, find_interview, knows_before
 from storage.resp import Unavailable
 from storage.respondents import Pseudonyms
 
 log = logging.getLogger("dial16.app")
 T = TypeVar("T")
-
-#: A respondent who dials while the record is slow is served as new after this long; the recorder
-#: settles the double.
-_RECORD_SECONDS = 1.0
-_RECORD_AWAY_SECONDS = 10.0  # how long the record is left alone after it failed
-_ASK_AGAIN_SECONDS = 60.0
-
-
-class RecordLookup:
-    """The record as the hop uses it: only where the live store may have lost what the record has.
-
-    Most first dials must not wait for SQL. The live store is complete since its birth, for as long as
-    it keeps interviews; so the record can only know more if it has interviews from before that, which
-    is asked once a minute, not once a dial.
-    """
-
-    def __init__(self, engine: Engine, keep_days: int):
-        self._engine = engine
-        self._keep = timedelta(days=keep_days)
-        self._knows_more: dict[int, tuple[bool, float]] = {}
-        self._away_until = 0.0
-
-    async def find(self, respondent: str, wave: str, born: int) -> Recorded | None:
-        """What the record has of a respondent whom the live store, born at `born` ms, does not know."""
-        return await self._asked(self._find(respondent, wave, born))
-
-    async def instrument(self, reference: str) -> Mapping[str, str] | None:
-        """The sources of an instrument fielded earlier, by file name."""
-        return await self._asked(asyncio.to_thread(find_instrument, self._engine, reference))
-
-    async def _find(self, respondent: str, wave: str, born: int) -> Recorded | None:
-        now = time.monotonic()
-        knows, asked_at = self._knows_more.get(born, (False, -_ASK_AGAIN_SECONDS))
-        if now - asked_at > _ASK_AGAIN_SECONDS:
-            moment = max(datetime.fromtimestamp(born / 1000, UTC), datetime.now(UTC) - self._keep)
-            knows = await asyncio.to_thread(knows_before, self._engine, moment)
-            self._knows_more = {born: (knows, now)}
-        if not knows:
-            return None
-        return await asyncio.to_thread(find_interview, self._engine, respondent, wave)
-
-    async def _asked(self, question: Coroutine[Any, Any, T]) -> T | None:
-        """The record's answer; None while it is away or slow, and for some seconds after."""
-        now = time.monotonic()
-        if now < self._away_until:
-            question.close()
-            return None
-        try:
-            async with asyncio.timeout(_RECORD_SECONDS):
-                return await question
-        except Exception as error:
-            self._away_until = now + _RECORD_AWAY_SECONDS
-            log.warning("record not reached for a dial: %s at %s", type(error).__name__, where(error))
-            return None
-
-
-def find_instrument(engine: Engine, reference: str) -> Mapping[str, str] | None:
-    """The sources of a stored instrument, by file name."""
-    stored = table_of(StoredInstrument)
-    with reading(engine) as db:
-        sources = db.execute(select(stored.c.sources).where(stored.c.reference == reference)).scalar()
-    return None if sources is None else dict(json.loads(sources))
 
 
 def create_app(

@@ -22,6 +22,7 @@ from flows.engine import (
     Interview,
     Replied,
     Screen,
+    WithdrawalAsked,
     dump_effect,
     lapsed,
     restore,
@@ -247,6 +248,33 @@ class Dialogue:
             except NewerState:
                 continue
         await self._live.append(compact(entry))
+
+    async def withdraw(self, msisdn: str) -> str | None:
+        """Withdraws a respondent who asked the office for it; the receipt, None where this wave's live
+        store and record know nobody of that number. Raises Unavailable."""
+        respondent = self._pseudonyms.of(msisdn)
+        live, born = await self._live.read(self.wave.id, respondent)
+        for _ in range(_RACES):
+            if born != self._home:
+                born = await self._settle(born)
+            stored = live.version if live is not None else 0
+            live = live or await self._recorded(respondent, born)
+            if live is None:
+                return None
+            at = self._clock()
+            wave = await self._wave_on(live.interview.instrument)
+            taken = step(wave, live.interview, WithdrawalAsked(at))
+            after = replace(
+                live, version=live.version + 1, session=live.session or "office", over=True,
+                screen=taken.screen.text, ends=True, interview=taken.interview,
+            )  # fmt: skip
+            entry = hop_entry(after, respondent, at, [dump_effect(e) for e in taken.effects], None)
+            try:
+                await self._live.commit(stored, respondent, after, entry)
+                return taken.interview.receipt
+            except NewerState as newer:
+                live = newer.live
+        raise Unavailable("live store: too many hops of one respondent at once")
 
     async def _note_conflict(self, live: Live, respondent: str, what: str) -> None:
         log.info("conflict %s interview=%s session=%s", what, live.interview.id, live.session)

@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.aggregators import AGGREGATORS, Aggregator
 from gateway.dialogue import Channel, Dialogue
+from gateway.faults import where
 from gateway.messages import WireError
 from storage.resp import Unavailable
 
@@ -112,16 +113,6 @@ def webhook_routes(dialogue: Dialogue, doors: Doors) -> list[BaseRoute]:
         Route(at, UssdHook(dialogue, doors), methods=["POST"], name="ussd"),
         Route(at + "/events", SessionEndedHook(dialogue, doors), methods=["POST"], name="ussd_events"),
     ]
-
-
-def where(error: BaseException) -> str:
-    """File and line at which an error was raised: what may be logged of a bug."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return "?"
-    return f"{trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}"
 
 
 async def _read(scope: Scope, receive: Receive, aggregator: Aggregator) -> bytes:

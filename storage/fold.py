@@ -118,7 +118,7 @@ def fold(db: Connection, entries: Iterable[Entry]) -> None:
     if hops:
         standings = _fold_interviews(db, hops)
         _fold_answers(db, hops, standings)
-        _fold_sessions(db, hops)
+        _fold_sessions(db, hops, standings)
     if notices:
         _fold_notices(db, notices)
     noted = {(c.session, c.respondent, store(c.at), c.what): c.interview for c in conflicts}
@@ -234,7 +234,7 @@ def _effort(effect: ResponseGiven | ResponseRetracted) -> tuple[float | None, in
     return (None, None) if isinstance(effect, ResponseRetracted) else (float(effect.seconds), effect.tries)
 
 
-def _fold_sessions(db: Connection, hops: Sequence[Hop]) -> None:
+def _fold_sessions(db: Connection, hops: Sequence[Hop], standings: Mapping[str, Standing]) -> None:
     store = moments(db)
     last: dict[tuple[str, str], Hop] = {}
     opened: dict[tuple[str, str], Hop] = {}
@@ -249,7 +249,9 @@ def _fold_sessions(db: Connection, hops: Sequence[Hop]) -> None:
     rows = []
     for key, hop in last.items():
         first = opened.get(key)
-        told = first.opened if first and first.opened else {}
+        told = dict(first.opened) if first and first.opened else {}
+        if standings[hop.interview].disposition == WITHDRAWN:
+            told.pop("extension", None)
         rows.append(
             (*key, *(told.get(name) for name in _OPENED), store(first.at) if first else None,
              store(times[key]), hop.hop)

@@ -12,14 +12,14 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, Engine, delete, select, update
 
 from storage.database import Write, among, moments, writing
-from storage.models import WITHDRAWN, Event, Interview, Respondent, Response, table_of
+from storage.models import WITHDRAWN, Event, Interview, Respondent, Response, UssdSession, table_of
 
 _KEY_BYTES = 32
 #: Events that tell nothing of the answers: they keep their payload after a withdrawal.
 KEPT_AT_ERASURE = ("Began", "LanguageChosen", "Consented", "ErasureRequested")
 
 _respondent, _interview = table_of(Respondent), table_of(Interview)
-_response, _event = table_of(Response), table_of(Event)
+_response, _event, _session = table_of(Response), table_of(Event), table_of(UssdSession)
 _add = Write(Respondent, ("pseudonym", "first_seen_at"))
 
 
@@ -74,6 +74,14 @@ def erase_answers(db: Connection, interviews: Sequence[str]) -> None:
     if not interviews:
         return
     db.execute(delete(_response).where(among(db, _response.c.interview, interviews)))
+    # In a session that the live store had lost, what was typed may look like an address.
+    theirs = select(_interview.c.respondent).where(among(db, _interview.c.id, interviews))
+    held = select(_event.c.session).where(among(db, _event.c.interview, interviews))
+    db.execute(
+        update(_session)
+        .where(_session.c.respondent.in_(theirs), _session.c.id.in_(held))
+        .values(extension=None)
+    )
     db.execute(
         update(_event)
         .where(among(db, _event.c.interview, interviews), _event.c.kind.not_in(KEPT_AT_ERASURE))

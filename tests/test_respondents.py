@@ -130,6 +130,7 @@ def test_erasing_on_request_takes_the_answers_and_keeps_the_row(engine: Engine) 
     for event in rows(engine, EVENT):
         if event["interview"] == mine.interview and event["kind"] in ("ResponseGiven", "Ended"):
             assert event["payload"] == "{}"
+            assert event["item"] is None
     fold_all(engine, mine.entries)  # what was still on the stream, and all of it again
     assert {r["interview"] for r in rows(engine, RESPONSE)} == {other.interview}
     found = find_interview(engine, mine.respondent, WAVE)
