@@ -408,9 +408,13 @@ class Field:
         await asyncio.sleep(person.chance.uniform(0, 2 * self.think))
         await self._open.wait()
 
+    def still(self) -> None:
+        """Nobody presses a key until `release`."""
+        self._open.clear()
+
     async def hold(self) -> None:
         """Nobody presses a key until `release`; returns when every reply is in."""
-        self._open.clear()
+        self.still()
         await self.until(lambda: self.in_flight == 0, "replies to come in")
 
     def release(self) -> None:
