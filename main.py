@@ -127,13 +127,12 @@ def record(
 
     import redis
 
-    from storage.database import check_schema, open_engine
+    from storage.database import open_engine
     from storage.recorder import Recorder, replay_dead
 
     settings = read_settings("REDIS_URL")
     log_to_stderr(settings)
     engine = open_engine(settings.database_url)
-    check_schema(engine)
     stop = threading.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, lambda signum, frame: stop.set())

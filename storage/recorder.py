@@ -22,7 +22,7 @@ import redis
 from sqlalchemy import Engine
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
-from storage.database import writing
+from storage.database import check_schema, writing
 from storage.entries import FIELD, STREAM, Entry, Poison, read_entry
 from storage.fold import fold
 
@@ -79,10 +79,16 @@ class Recorder:
     # ---- the loop
 
     def run(self, stop: Callable[[], bool]) -> None:
-        """Record until `stop()`; it is asked at least twice a second."""
-        wait = _FIRST_WAIT
+        """Record until `stop()`; it is asked at least twice a second. Waits for a store that is away.
+
+        Raises SchemaError if the database is not in the shape that this release writes.
+        """
+        wait, fits = _FIRST_WAIT, False
         while not stop():
             try:
+                if not fits:
+                    check_schema(self.engine)
+                    fits = True
                 self.fold_once(500)
                 wait = _FIRST_WAIT
             except _STORE_AWAY as error:
