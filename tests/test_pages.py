@@ -33,7 +33,7 @@ LAUNCH = (
 MOST_OCTETS = 60_000
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its event loop must not run on into other files' tests
 def browser() -> Iterator[Browser]:
     """Chromium as installed; its name in the skip where it is not."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
