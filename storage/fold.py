@@ -14,7 +14,6 @@ hops in and writes the outcome. What makes order and repetition harmless:
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
@@ -36,16 +35,14 @@ from storage.models import (
     table_of,
 )
 from storage.respondents import KEPT_AT_ERASURE, erase_answers, lock_respondents
-from storage.standing import Standing, settle_together
+from storage.standing import COLUMNS, Standing, settle_together
 
 Row = tuple[Any, ...]
 _interview = table_of(Interview)
 
-
-_COLUMNS = tuple(f.name for f in fields(Standing))
-_TIMES = tuple(_COLUMNS.index(c.name) for c in _interview.c if c.name.endswith("_at"))
-_ATTEMPT, _DISPOSITION = _COLUMNS.index("attempt"), _COLUMNS.index("disposition")
-_as_row: Callable[[Standing], Row] = attrgetter(*_COLUMNS)
+_TIMES = tuple(COLUMNS.index(c.name) for c in _interview.c if c.name.endswith("_at"))
+_ATTEMPT, _DISPOSITION = COLUMNS.index("attempt"), COLUMNS.index("disposition")
+_as_row: Callable[[Standing], Row] = attrgetter(*COLUMNS)
 
 _write_respondents = Write(
     Respondent,
@@ -56,7 +53,7 @@ _write_respondents = Write(
         "consent_version": "COALESCE(excluded.consent_version, respondent.consent_version)",
     },
 )
-_write_interviews = Write(Interview, _COLUMNS, _COLUMNS[1:])
+_write_interviews = Write(Interview, COLUMNS, COLUMNS[1:])
 _write_events = Write(Event, ("interview", "version", "position", "kind", "item", "payload", "at", "session"))
 _ANSWER = (
     "option",
@@ -152,7 +149,7 @@ def _hold_respondents(db: Connection, entries: Sequence[Entry], hops: Sequence[H
 def _fold_interviews(db: Connection, hops: Sequence[Hop]) -> Mapping[str, Standing]:
     """The interviews of this batch's respondents and waves, by id, as they now stand in the record."""
     known = db.execute(
-        select(*(_interview.c[c] for c in _COLUMNS)).where(
+        select(*(_interview.c[c] for c in COLUMNS)).where(
             among(db, _interview.c.respondent, {h.respondent for h in hops})
         )
     )

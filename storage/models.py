@@ -11,7 +11,7 @@ and wave, so what hangs on an interview repeats neither. Foreign keys stand wher
 order of writing guarantees them (respondent, then interview, then the rest); a session has none to
 an interview, because its end may be reported for a dial that never became one.
 
-Which answers count: `interview.counted`, one interview a respondent and wave, see `recorder.py`.
+Which answers count: `interview.counted`, one interview a respondent and wave, see `standing.py`.
 Dispositions: in_progress, complete, refusal, ineligible, withdrawn from what happened; partial and
 break_off from a sweep of what was not resumed in time (`record.close_unfinished`).
 """

@@ -4,14 +4,17 @@ The gateway asks here when the live store has lost an interview: it folds the ef
 on at the same item.
 """
 
+from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
 from orjson import loads
-from sqlalchemy import Engine, case, exists, select, update
+from sqlalchemy import Connection, Engine, case, exists, select, update
 
 from flows.engine import Effect, ErasureRequested, load_effect
-from storage.database import reading, writing
+from flows.instrument import NONRESPONSE
+from storage.database import among, reading, writing
 from storage.models import (
     BREAK_OFF,
     IN_PROGRESS,
@@ -20,12 +23,15 @@ from storage.models import (
     CodebookItem,
     Event,
     Interview,
+    Respondent,
     Response,
     table_of,
 )
 from storage.respondents import KEPT_AT_ERASURE
+from storage.standing import COLUMNS, Standing, counted_of
 
-_interview, _response, _event = table_of(Interview), table_of(Response), table_of(Event)
+_respondent, _interview = table_of(Respondent), table_of(Interview)
+_response, _event = table_of(Response), table_of(Event)
 _item = table_of(CodebookItem)
 
 
@@ -112,26 +118,58 @@ def knows_before(engine: Engine, moment: datetime) -> bool:
 def close_unfinished(engine: Engine, before: datetime) -> int:
     """Close interviews in progress whose last hop lies before `before`: the resume window is over.
 
-    `partial` if the overall item of at least one service was answered, so that it adds to a result;
-    else `break_off` (AAPOR's partial interview and break-off). One that goes on after all is in
-    progress again, by the recorder. Returns how many were closed.
+    `partial` if the overall item of at least one service has an answer on its scale (not 97, 98, 99),
+    so that it adds to a result; else `break_off` (AAPOR's partial interview and break-off). With that,
+    which of a respondent's interviews counts may change. One that goes on after all is in progress
+    again, by the recorder. Returns how many were closed.
     """
+    stopped = (_interview.c.disposition == IN_PROGRESS, _interview.c.last_at < before)
     answered = exists().where(
         _response.c.interview == _interview.c.id,
         ~_response.c.retracted,
+        _response.c.option.not_in(NONRESPONSE),
         _item.c.instrument == _interview.c.instrument,
         _item.c.item == _response.c.item,
         _item.c.role == "overall",
     )
-    stopped = (
-        select(_interview.c.id)
-        .where(_interview.c.disposition == IN_PROGRESS, _interview.c.last_at < before)
-        .with_for_update(skip_locked=True)  # one that a recorder holds has just gone on
-    )
     with writing(engine) as db:
+        # The lock that recorders hold (see lock_respondents). Whom one holds has just gone on: next time.
+        held = (
+            db.execute(
+                select(_respondent.c.pseudonym)
+                .where(exists().where(_interview.c.respondent == _respondent.c.pseudonym, *stopped))
+                .order_by(_respondent.c.pseudonym)
+                .with_for_update(key_share=True, skip_locked=True)
+            )
+            .scalars()
+            .all()
+        )
         closed = db.execute(
             update(_interview)
-            .where(_interview.c.id.in_(stopped))
+            .where(among(db, _interview.c.respondent, held), *stopped)
             .values(disposition=case((answered, PARTIAL), else_=BREAK_OFF))
-        )
-        return closed.rowcount
+        ).rowcount
+        _settle_counted(db, held)
+        return closed
+
+
+def _settle_counted(db: Connection, respondents: Collection[str]) -> None:
+    """Set `counted` anew for those of them who have several interviews in a wave; the caller holds them."""
+    several = select(_interview.c.respondent).where(
+        among(db, _interview.c.respondent, respondents), _interview.c.attempt > 1
+    )
+    together: dict[tuple[str, str], list[Standing]] = defaultdict(list)
+    for row in db.execute(
+        select(*(_interview.c[c] for c in COLUMNS)).where(_interview.c.respondent.in_(several))
+    ):
+        together[row.respondent, row.wave].append(Standing(*row))
+    counted = {group: counted_of(standings) for group, standings in together.items()}
+    for value in (False, True):
+        changed = [
+            s.id
+            for group, standings in together.items()
+            for s in standings
+            if (s is counted[group]) == value != s.counted
+        ]
+        if changed:
+            db.execute(update(_interview).where(among(db, _interview.c.id, changed)).values(counted=value))

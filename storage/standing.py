@@ -1,12 +1,16 @@
 """How an interview stands, and how a hop changes that: the rules of the fold, without a database.
 
-A respondent's interviews in one wave are settled together: exactly one is counted, a complete one
-before one that stopped, that before a refusal or ineligibility; then the latest. A withdrawal in one
-holds for all of them.
+A respondent's interviews in one wave are settled together, and exactly one of them is counted:
+
+    complete > partial > unfinished with consent > unfinished without > refusal, ineligible
+
+and among equals the latest. So whoever dials again after the resume window and hangs up at the consent
+keeps the answers given before. A withdrawal in one holds for all of them.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from datetime import datetime
 from operator import attrgetter
 
@@ -115,9 +119,26 @@ class Standing:
         return self.began_at, self.id
 
     @property
-    def worth(self) -> tuple[bool, bool, datetime, str]:
+    def worth(self) -> tuple[int, datetime, str]:
         """The greatest is the one that counts."""
-        return self.disposition == COMPLETE, self.disposition in UNFINISHED, self.began_at, self.id
+        if self.disposition == COMPLETE:
+            rank = 4
+        elif self.disposition == PARTIAL:
+            rank = 3
+        elif self.disposition in UNFINISHED:
+            rank = 1 if self.consented_at is None else 2
+        else:
+            rank = 0
+        return rank, self.began_at, self.id
+
+
+#: The columns of `interview` that a Standing holds, in its order.
+COLUMNS = tuple(f.name for f in fields(Standing))
+
+
+def counted_of(interviews: Iterable[Standing]) -> Standing:
+    """Of one respondent's interviews in one wave, the one that counts."""
+    return max(interviews, key=attrgetter("worth"))
 
 
 def settle_together(interviews: list[Standing]) -> None:
@@ -133,6 +154,6 @@ def settle_together(interviews: list[Standing]) -> None:
     for attempt, standing in enumerate(interviews, 1):
         standing.settle()
         standing.attempt = attempt
-    counted = max(interviews, key=attrgetter("worth"))
+    counted = counted_of(interviews)
     for standing in interviews:
         standing.counted = standing is counted

@@ -20,6 +20,7 @@ from storage.entries import STREAM
 from storage.entries import Entry as FoldedEntry
 from storage.fold import fold
 from storage.models import Event, Interview, Response, UssdSession, table_of
+from storage.record import close_unfinished
 from storage.recorder import DEAD, Recorder, dead_entries, health, lag, replay_dead
 from tests.record_material import (
     NOW,
@@ -195,6 +196,38 @@ def test_two_interviews_in_a_wave_are_kept_and_the_complete_one_counts(
     fold_all(engine, first.entries)
     found = {i["id"]: (i["attempt"], i["counted"]) for i in rows(engine, INTERVIEW)}
     assert found == {first.interview: (1, complete_first), second.interview: (2, not complete_first)}
+
+
+def stopped_as(how: str, attempt: int) -> Dialogue:
+    """An interview of respondent 1 that stands as `how` says; attempts follow each other."""
+    d = Dialogue(1, at=NOW + attempt * 9_000_000)
+    d.sessions = 3 * attempt
+    d.begin()
+    if how == "refusal":
+        d.answer("consent", "no", ended("refusal"))
+    elif how != "bare":
+        d.consent()
+    if how in ("partial", "complete"):
+        d.answer("water.overall", "agree", *([ended()] if how == "complete" else []))
+    return d
+
+
+WORTH = ("refusal", "bare", "consented", "partial", "complete")
+
+
+@pytest.mark.parametrize("better", range(len(WORTH)))
+def test_which_of_two_interviews_counts(engine: Engine, better: int) -> None:
+    """The better one, wherever it stands: a bare redial after the window takes nothing's place."""
+    for worse in range(better + 1):
+        for first, second in ((worse, better), (better, worse)):
+            one, two = stopped_as(WORTH[first], 0), stopped_as(WORTH[second], 1)
+            for order in ((one, two), (two, one)):
+                empty(engine)
+                for d in order:
+                    fold_all(engine, d.entries)
+                    close_unfinished(engine, datetime.now(UTC))
+                counted = [i["id"] for i in rows(engine, INTERVIEW) if i["counted"]]
+                assert counted == [two.interview if second >= first else one.interview], (first, second)
 
 
 # ---------------------------------------------------------------- withdrawal

@@ -4,16 +4,17 @@ import re
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
 
 import pytest
 from sqlalchemy import Engine
 
 from flows.engine import Began, Consented, ErasureRequested, ResponseGiven
-from storage.database import migrate, open_engine
+from storage.database import migrate, open_engine, writing
 from storage.models import Event, Interview, Response, table_of
 from storage.record import close_unfinished, find_interview, knows_before
-from storage.respondents import Pseudonyms, erase
-from tests.record_material import NOW, SMALL, WAVE, Dialogue, complete, ended, fold_all, rows
+from storage.respondents import Pseudonyms, erase, lock_respondents
+from tests.record_material import NOW, SMALL, WAVE, Dialogue, complete, empty, ended, fold_all, rows
 
 KEY = bytes(range(32))
 INTERVIEW, RESPONSE, EVENT = table_of(Interview), table_of(Response), table_of(Event)
@@ -198,3 +199,54 @@ def test_the_sweep_tells_partial_from_break_off(engine: Engine) -> None:
     partial.answer("roads.a1", "agree", ended())
     fold_all(engine, partial.entries)
     assert rows(engine, INTERVIEW)[0]["disposition"] == "complete"
+
+
+@pytest.mark.parametrize("option", ["dont_know", "refused", "not_applicable", "strongly_disagree"])
+def test_partial_needs_an_answer_on_the_scale_of_an_overall_item(engine: Engine, option: str) -> None:
+    d = Dialogue(1)
+    d.begin()
+    d.consent()
+    d.answer("water.overall", option)
+    fold_all(engine, d.entries)
+    assert close_unfinished(engine, datetime.now(UTC)) == 1
+    expected = "partial" if option == "strongly_disagree" else "break_off"
+    assert [i["disposition"] for i in rows(engine, INTERVIEW)] == [expected]
+
+
+def test_the_sweep_settles_which_interview_counts(engine: Engine) -> None:
+    """Whatever comes first: the earlier interview, the later one, the sweep."""
+    partial, later = Dialogue(1), Dialogue(1, at=NOW + 9_000_000)
+    later.sessions = 3
+    for d in (partial, later):
+        d.begin()
+        d.consent()
+    partial.answer("water.overall", "agree")
+    later.answer("water.a1", "agree")
+    expected = {partial.interview: ("partial", True), later.interview: ("break_off", False)}
+    lapsed = datetime.fromtimestamp((NOW + 5_000_000) / 1000, UTC)
+    for order in permutations(("partial", "later", "sweep", "sweep again")):
+        empty(engine)
+        for what in order:
+            if what == "partial":
+                fold_all(engine, partial.entries)
+            elif what == "later":
+                fold_all(engine, later.entries)
+            else:
+                close_unfinished(engine, lapsed)
+        close_unfinished(engine, datetime.now(UTC))
+        found = {i["id"]: (i["disposition"], i["counted"]) for i in rows(engine, INTERVIEW)}
+        assert found == expected
+        fold_all(engine, later.entries + partial.entries)  # repeated: nothing new
+        assert found == {i["id"]: (i["disposition"], i["counted"]) for i in rows(engine, INTERVIEW)}
+
+
+def test_the_sweep_leaves_alone_whom_a_recorder_holds(engine: Engine) -> None:
+    d = Dialogue(1)
+    d.begin()
+    fold_all(engine, d.entries)
+    now = datetime.now(UTC)
+    if engine.dialect.name != "sqlite":  # there, one writer at a time
+        with writing(engine) as db:
+            lock_respondents(db, [(d.respondent, now)])
+            assert close_unfinished(engine, now) == 0
+    assert close_unfinished(engine, now) == 1

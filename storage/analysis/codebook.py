@@ -36,7 +36,7 @@ _INTERVIEW_CODES = {
     "disposition": {
         "in_progress": "In progress",
         "complete": "Complete",
-        "partial": "Partial: left, with the overall item of at least one service answered",
+        "partial": "Partial: left, the overall item of at least one service having an answer on its scale",
         "break_off": "Break-off: left before that",
         "refusal": "No consent",
         "ineligible": "Not eligible",
