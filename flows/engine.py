@@ -23,7 +23,8 @@ The rules
     the respondent may try again, skip or stop.
  7. Between two service blocks the respondent is told that a part is done and may stop there.
  8. A dial while the interview is unfinished and within the wave's resume window offers to go on at
-    the same item, to see results, or to withdraw. After the window a new interview begins.
+    the same item, to see results, or to withdraw. After the window it offers to begin again or to
+    withdraw; without consent a new interview begins at once.
  9. A dial after the end offers results and withdrawal. After withdrawal it repeats the receipt.
     Refused or under age: the item that ended the interview is asked again (people mistype).
 10. Withdrawal is confirmed once; then the answers leave the interview and `ErasureRequested` tells
@@ -36,14 +37,15 @@ Stages
                            │     ├── stuck (three wrong keys)        ── item | why | over
                            │     └── pause (between service blocks)  ── item | over
    dial again: resume ─────┤
-               finished ───┴── results ── over,   withdraw ── resume | finished | over
+               finished ───┴── results ── over,   withdraw ── resume | finished | lapsed | over
+               lapsed ── a new interview | withdraw
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from flows.draw import draw, probabilities, receipt
+from flows.draw import draw, mix, probabilities, receipt
 from flows.events import (
     EFFECTS,
     Began,
@@ -86,12 +88,11 @@ from flows.screen import (
 from flows.wave import Wave
 
 __all__ = [
-    "EFFECTS", "Began", "BlockSkipped", "Consented", "Dialled", "Effect", "Ended", "ErasureRequested",
-    "Event", "Interview", "InvalidReply", "LanguageChosen", "MenuChosen", "PageTurned", "Replied",
-    "ResponseGiven", "ResponseRetracted", "Resumed", "Screen", "Step", "WentBack", "WithdrawalAsked",
-    "answered_marks",
-    "dump_effect", "dump_interview", "lapsed", "load_effect", "load_interview", "restore", "skip_reasons",
-    "step",
+    "EFFECTS", "LAPSED", "Began", "BlockSkipped", "Consented", "Dialled", "Effect", "Ended",
+    "ErasureRequested", "Event", "Interview", "InvalidReply", "LanguageChosen", "MenuChosen", "PageTurned",
+    "Replied", "ResponseGiven", "ResponseRetracted", "Resumed", "Screen", "Step", "WentBack",
+    "WithdrawalAsked", "answered_marks", "begins_anew", "dump_effect", "dump_interview", "lapsed",
+    "load_effect", "load_interview", "restore", "skip_reasons", "step",
 ]  # fmt: skip
 
 
@@ -115,8 +116,10 @@ _MENUS = {
     "pause": Menu("pause", ("go_on", "stop_for_now")),
     "resume": Menu("welcome_back", ("go_on", "see_results", "withdraw")),
     "finished": Menu("finished", ("see_results", "withdraw")),
+    "lapsed": Menu("lapsed", ("begin_again", "withdraw")),
     "withdraw": Menu("withdraw_confirm", ("withdraw_yes", "withdraw_no")),
 }
+LAPSED = "lapsed"  # disposition of an interview that is too old to go on with, as its dial shows it
 _STUCK_WITHOUT_SKIP = Menu("stuck", ("try_again", "stop"))
 _PATIENCE = 3  # wrong keys in a row before other ways are offered
 
@@ -134,7 +137,8 @@ def step(wave: Wave, interview: Interview | None, event: Event) -> Step:
             if interview is None:
                 raise ValueError("a reply needs the interview it belongs to")
             turn = _Turn(wave, interview, event.at)
-            return turn.done(_REPLY[turn.stage](turn, clean(event.text)))
+            screen = _REPLY[turn.stage](turn, clean(event.text))
+            return turn.successor or turn.done(screen)
         case WithdrawalAsked():
             if interview is None:
                 raise ValueError("a withdrawal needs the interview it belongs to")
@@ -160,6 +164,7 @@ class _Turn:
         "receipt",
         "shown_at",
         "stage",
+        "successor",
         "tries",
         "wave",
         "wrong",
@@ -180,13 +185,15 @@ class _Turn:
         self.shown_at = interview.shown_at
         self.disposition = interview.disposition
         self.receipt = interview.receipt
+        self.successor: Step | None = None  # the interview that begins in place of this one
         self._order = order_of(wave.instrument, interview)
 
     def done(self, screen: Screen) -> Step:
         b = self.before
         interview = Interview(
             b.id, b.instrument, b.wave, self.language, b.mode, b.budget, b.seed, b.blocks, self.answers,
-            self.at, self.stage, self.page, self.tries, self.shown_at, self.now, self.disposition,
+            self.at, self.stage, self.page, self.tries, self.shown_at,
+            b.last_at if self.disposition == LAPSED else self.now, self.disposition,
             self.receipt, b.shuffled, self.wrong,
         )  # fmt: skip
         return Step(interview, screen, tuple(self.effects))
@@ -254,7 +261,11 @@ class _Turn:
         return ()
 
     def stop(self) -> Screen:
-        """The respondent stops for now; before consent there is nothing saved to speak of."""
+        """The respondent stops for now, and is told what is true of this interview."""
+        if self.disposition == "complete":
+            return self.end("thanks")
+        if self.disposition == LAPSED:
+            return self.end("session_over")
         consent = self.wave.instrument.items[0]
         return self.end("refusal" if self.answers[consent.index] == UNANSWERED else "stopped")
 
@@ -353,7 +364,7 @@ def skip_reasons(item: Item) -> tuple[str, ...]:
 
 
 def _dial(wave: Wave, interview: Interview | None, event: Dialled) -> Step:
-    if interview is None or lapsed(wave, interview, event.at):
+    if interview is None or begins_anew(wave, interview, event.at):
         return _begin(wave, event)
     interview = replace(interview, mode=event.mode, budget=event.budget)
     turn = _Turn(wave, interview, event.at)
@@ -361,6 +372,10 @@ def _dial(wave: Wave, interview: Interview | None, event: Dialled) -> Step:
     turn.tries, turn.wrong, turn.page = 0, 0, 0
     if turn.disposition == "withdrawn":
         return turn.done(turn.end("withdrawn"))
+    if lapsed(wave, interview, event.at):
+        turn.disposition = LAPSED
+        turn.effects.append(MenuChosen("dial", "lapsed"))
+        return turn.done(turn.show_menu("lapsed"))
     turn.effects.append(Resumed(turn.at))
     if turn.disposition == "complete":
         return turn.done(turn.show_menu("finished"))
@@ -374,6 +389,16 @@ def _dial(wave: Wave, interview: Interview | None, event: Dialled) -> Step:
             return turn.done(turn.show_menu("language"))
         return turn.done(turn.go_to(turn.item))
     return turn.done(turn.show_menu("resume"))
+
+
+def begins_anew(wave: Wave, interview: Interview, now: int) -> bool:
+    """Whether a dial begins a new interview at once: the old one is too old to go on with, and has no
+    answers under a consent that its respondent might withdraw."""
+    consent = wave.instrument.items[0]
+    options = consent.scale.options if consent.scale else ()
+    given = interview.answers[consent.index]
+    consented = any(o.mark == given and o.id not in consent.ends for o in options)
+    return lapsed(wave, interview, now) and not consented
 
 
 def lapsed(wave: Wave, interview: Interview, now: int) -> bool:
@@ -527,12 +552,31 @@ def _reply_resume(turn: _Turn, reply: str) -> Screen:
             return turn.invalid()
 
 
+def _reply_lapsed(turn: _Turn, reply: str) -> Screen:
+    match _choice(turn, reply):
+        case "begin_again":
+            before = turn.before
+            dialled = Dialled(
+                turn.now, f"{mix(int(before.id, 16), turn.now):016x}", before.seed, before.mode, before.budget
+            )
+            turn.successor = _begin(turn.wave.today or turn.wave, dialled)
+            return turn.successor.screen
+        case "withdraw":
+            return turn.show_menu("withdraw")
+        case _:
+            return turn.invalid()
+
+
+#: The menu that a change of mind about withdrawing leads back to, by disposition.
+_BEFORE_WITHDRAWAL = {"complete": "finished", LAPSED: "lapsed"}
+
+
 def _reply_withdraw(turn: _Turn, reply: str) -> Screen:
     match _choice(turn, reply):
         case "withdraw_yes":
             return turn.withdraw()
         case "withdraw_no":
-            return turn.show_menu("finished" if turn.disposition == "complete" else "resume")
+            return turn.show_menu(_BEFORE_WITHDRAWAL.get(turn.disposition, "resume"))
         case _:
             return turn.invalid()
 
@@ -550,6 +594,7 @@ _REPLY: dict[str, Callable[[_Turn, str], Screen]] = {
     "pause": _reply_pause,
     "resume": _reply_resume,
     "finished": _reply_resume,
+    "lapsed": _reply_lapsed,
     "withdraw": _reply_withdraw,
     "over": _reply_over,
 }

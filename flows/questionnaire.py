@@ -17,7 +17,7 @@ PROMPTS: dict[str, frozenset[str]] = {
         "why": "", "dont_know": "", "refused": "", "not_applicable": "",
         "stuck": "", "try_again": "", "skip_question": "", "stop": "",
         "pause": "part parts", "go_on": "", "stop_for_now": "",
-        "welcome_back": "answered", "see_results": "", "withdraw": "",
+        "welcome_back": "answered", "lapsed": "", "begin_again": "", "see_results": "", "withdraw": "",
         "finished": "", "results_unpublished": "code",
         "withdraw_confirm": "", "withdraw_yes": "", "withdraw_no": "", "withdrawn": "receipt",
         "thanks": "code", "stopped": "code hours", "refusal": "code", "ineligible": "",
@@ -71,6 +71,7 @@ class Option:
     id: str
     code: int
     mark: str  # its character in Interview.answers
+    iso: str = ""  # the same in ISO 3166-2, of a place: "GH-AA"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from flows.wave import Wave
 BACK = "0"
 MORE = "98"
 SKIP = "99"
-#: A number item may accept 98 and 99 as answers, so its skip key is one that no number reads as.
+#: Where 98 and 99 may be answers, the skip key is one that no number reads as.
 SKIP_NUMBER = "00"
 
 #: The longest reply looked at. Handsets send 160 at most; more is not an answer.
@@ -30,7 +30,7 @@ class LayoutError(ValueError):
 
 def skip_key(item: Item) -> str:
     """The key that leads to the reasons for skipping `item`."""
-    return SKIP_NUMBER if item.kind == "number" else SKIP
+    return SKIP_NUMBER if item.kind == "number" and item.most >= int(MORE) else SKIP
 
 
 @dataclass(frozen=True, slots=True)

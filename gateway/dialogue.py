@@ -23,8 +23,8 @@ from flows.engine import (
     Replied,
     Screen,
     WithdrawalAsked,
+    begins_anew,
     dump_effect,
-    lapsed,
     restore,
     step,
 )
@@ -55,6 +55,14 @@ _DIALLED_ON = re.compile(r"[0-9*#]{1,20}")
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+class NotServed(Unavailable):
+    """A hop that a store's failure kept from being served; with the interview, where that was read."""
+
+    def __init__(self, why: str, interview: Interview | None):
+        self.interview = interview
+        super().__init__(why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +99,19 @@ class Dialogue:
 
     async def hop(self, channel: Channel, hop: Hop) -> Screen:
         """The screen that answers a hop. Raises Unavailable; nothing is committed then."""
-        wave = self.wave
-        if not hop.msisdn.startswith(wave.countries):
-            return self.phrase("not_covered")
-        if wave.service_codes and hop.service_code not in wave.service_codes:
-            return self.phrase("wave_closed")
+        if (refusal := self._refusal(hop)) is not None:
+            return self.phrase(refusal)
         respondent = self._pseudonyms.of(hop.msisdn)
-        live, born = await self._live.read(wave.id, respondent)
+        live, born = await self._live.read(self.wave.id, respondent)
+        try:
+            return await self._answer(channel, hop, respondent, live, born)
+        except Unavailable as error:
+            raise NotServed(str(error), live.interview if live else None) from None
+
+    async def _answer(
+        self, channel: Channel, hop: Hop, respondent: str, live: Live | None, born: int
+    ) -> Screen:
+        """Compare, step, commit; again for whoever loses a race."""
         for _ in range(_RACES):
             if born != self._home:
                 born = await self._settle(born)
@@ -123,8 +137,16 @@ class Dialogue:
             except NewerState as newer:
                 live = newer.live
                 if live is None:  # lost since it was read, perhaps with the whole store
-                    live, born = await self._live.read(wave.id, respondent)
+                    live, born = await self._live.read(self.wave.id, respondent)
         raise Unavailable("live store: too many hops of one respondent at once")
+
+    def _refusal(self, request: Hop | SessionEnded) -> str | None:
+        """The phrase for a number or a code that this wave does not serve."""
+        if not request.msisdn.startswith(self.wave.countries):
+            return "not_covered"
+        if self.wave.service_codes and request.service_code not in self.wave.service_codes:
+            return "wave_closed"
+        return None
 
     async def _step(
         self, channel: Channel, hop: Hop, respondent: str, live: Live | None, event: Event
@@ -132,7 +154,7 @@ class Dialogue:
         """The engine's step on `live`: the screen, the record to store, and the stream's entry."""
         interview = live.interview if live else None
         wave = self.wave  # what begins anew begins on the instrument of today
-        if interview and (isinstance(event, Replied) or not lapsed(wave, interview, event.at)):
+        if interview and (isinstance(event, Replied) or not begins_anew(wave, interview, event.at)):
             wave = await self._wave_on(interview.instrument)
         taken = step(wave, interview, event)
         screen = taken.screen
@@ -221,7 +243,12 @@ class Dialogue:
     # ---- the session's end, and notes
 
     async def session_ended(self, channel: Channel, notice: SessionEnded) -> None:
-        """Closes the session in the live record if it is the current one; notes it for the record."""
+        """Closes the session in the live record if it is the current one; notes it for the record.
+
+        Of people and codes that are not served, nothing is kept.
+        """
+        if self._refusal(notice) is not None:
+            return
         respondent = self._pseudonyms.of(notice.msisdn)
         entry: dict[str, object] = {
             "kind": "session_ended",
@@ -249,16 +276,17 @@ class Dialogue:
                 continue
         await self._live.append(compact(entry))
 
-    async def withdraw(self, msisdn: str) -> str | None:
-        """Withdraws a respondent who asked the office for it; the receipt, None where this wave's live
-        store and record know nobody of that number. Raises Unavailable."""
-        respondent = self._pseudonyms.of(msisdn)
-        live, born = await self._live.read(self.wave.id, respondent)
+    async def withdraw(self, msisdn: str, wave_id: str | None = None) -> str | None:
+        """Withdraws a respondent who asked the office for it, from this wave or an earlier one; the
+        receipt, None where live store and record know nobody of that number. Raises Unavailable."""
+        respondent, wave_id = self._pseudonyms.of(msisdn), wave_id or self.wave.id
+        live, born = await self._live.read(wave_id, respondent)
         for _ in range(_RACES):
             if born != self._home:
                 born = await self._settle(born)
             stored = live.version if live is not None else 0
-            live = live or await self._recorded(respondent, born)
+            if live is None and wave_id == self.wave.id:
+                live = await self._recorded(respondent, born)
             if live is None:
                 return None
             at = self._clock()
@@ -274,6 +302,8 @@ class Dialogue:
                 return taken.interview.receipt
             except NewerState as newer:
                 live = newer.live
+                if live is None:
+                    live, born = await self._live.read(wave_id, respondent)
         raise Unavailable("live store: too many hops of one respondent at once")
 
     async def _note_conflict(self, live: Live, respondent: str, what: str) -> None:

@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from gateway.aggregators import AGGREGATORS, Aggregator
-from gateway.dialogue import Channel, Dialogue
+from gateway.dialogue import Channel, Dialogue, NotServed
 from gateway.faults import where
 from gateway.messages import WireError
 from storage.resp import Unavailable
@@ -82,7 +82,8 @@ class UssdHook(_Hook):
                 screen = await self._dialogue.hop(channel, hop)
         except (Unavailable, TimeoutError) as error:
             log.error("hop not served session=%s: %s", hop.session, str(error) or "hard stop")
-            screen = self._dialogue.phrase("unavailable")
+            known = error.interview if isinstance(error, NotServed) else None
+            screen = self._dialogue.phrase("unavailable", known)
         except Exception as error:
             # Never the error's text: it may quote an answer.
             log.error("hop failed session=%s: %s at %s", hop.session, type(error).__name__, where(error))

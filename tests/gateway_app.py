@@ -104,6 +104,8 @@ pause = "Part {{part}} of {{parts}} done."
 go_on = "Go on"
 stop_for_now = "Stop for now"
 welcome_back = "{welcome} {{answered}}."
+lapsed = "Too long ago."
+begin_again = "Begin again"
 see_results = "See results"
 withdraw = "Withdraw"
 finished = "You have finished."
@@ -169,6 +171,7 @@ OVER = "This session is over. Dial *384*16#."
 SORRY = "Sorry. Dial *384*16#."
 NOT_COVERED = "Not open in your country."
 CLOSED = "Closed."
+LAPSED_MENU = "Too long ago.\n1 Begin again\n2 Withdraw"
 
 
 def ask(n: int, words: str = "Number") -> str:

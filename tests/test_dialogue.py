@@ -36,6 +36,7 @@ from tests.gateway_app import (
     CONSENT,
     HOUR,
     KEY,
+    LAPSED_MENU,
     NOT_COVERED,
     NUMBER,
     OTHER_NUMBER,
@@ -391,11 +392,12 @@ def test_after_the_resume_window_a_new_interview(redis_url: str) -> None:
             talk.now += 72 * HOUR
             assert (await talk.hop("", "B")).text == welcome(2)
             talk.now += 72 * HOUR + 1
-            assert (await talk.hop("", "C")).text == CONSENT
+            assert (await talk.hop("", "C")).text == LAPSED_MENU
+            assert (await talk.hop("1", "C")).text == CONSENT
             assert (await talk.hop("1*101*102", "A")).text == OVER
             hops = talk.entries("hop")
-            assert len({e["interview"] for e in hops}) == 2
-            assert [e["version"] for e in hops] == [1, 2, 3, 4, 5]
+            assert [e["interview"] == hops[0]["interview"] for e in hops] == [True] * 5 + [False]
+            assert [e["version"] for e in hops] == [1, 2, 3, 4, 5, 6]
 
     asyncio.run(main())
 
@@ -830,8 +832,9 @@ def test_what_begins_anew_begins_on_the_instrument_of_today(redis_url: str) -> N
             # A hop of the old session, however late, is of the old interview.
             assert (await talk.hop("1*101*102")).text == N3
         async with Talk(redis_url, wave=NEXT, now=START + 146 * HOUR) as talk:
-            assert (await talk.hop("", "B")).text == CONSENT
-            assert (await talk.hop("1", "B")).text == ask(1, "Figure")
+            assert (await talk.hop("", "B")).text == LAPSED_MENU
+            assert (await talk.hop("1", "B")).text == CONSENT
+            assert (await talk.hop("1*1", "B")).text == ask(1, "Figure")
 
     asyncio.run(main())
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.instrument import load
+from flows.instrument import InstrumentError, load, parse
 from flows.screen import item_pages
 from flows.wave import Wave
 
@@ -61,7 +61,7 @@ OFFICIAL = [
     ("16", "government.overall", "government", "", "overall", ALL_THREE),
 ]
 
-# ISO 3166-2, GSS census code, name; in the order shown
+# Option, GSS census code, name; in the order shown. The option is the ISO 3166-2 code in lower case.
 REGIONS = [
     ("gh_af", 8, "Ahafo"),
     ("gh_ah", 6, "Ashanti"),
@@ -183,11 +183,30 @@ def test_regions() -> None:
     assert [(o.id, o.code, names[o.id]) for o in INSTRUMENT.scales["region"].options] == REGIONS
     assert sorted(name for _, _, name in REGIONS) == [name for _, _, name in REGIONS]
     assert sorted(code for _, code, _ in REGIONS) == list(range(1, 17))
+    iso = [o.iso for o in INSTRUMENT.scales["region"].options]
+    assert iso == [option.upper().replace("_", "-") for option, _, _ in REGIONS]
+    assert not any(o.iso for s in INSTRUMENT.scales.values() if s.id != "region" for o in s.options)
+
+
+@pytest.mark.parametrize(
+    "iso, fault",
+    [
+        ('"GH_AA"', "scales.region[7].iso: 'GH_AA' must be a code of ISO 3166-2"),
+        ('""', "scales.region[7].iso: '' must be a code of ISO 3166-2"),
+        ('"GH-AF"', "scales.region[7].iso: GH-AF stands twice on this scale"),
+        ("3", "scales.region[7].iso: must be a str"),
+    ],
+)
+def test_an_iso_code_that_cannot_be_one_is_a_fault(iso: str, fault: str) -> None:
+    sources = dict(INSTRUMENT.sources)
+    sources["questionnaire.toml"] = sources["questionnaire.toml"].replace('"GH-AA"', iso)
+    with pytest.raises(InstrumentError, match=re.escape(fault)):
+        parse(sources)
 
 
 def test_age_groups() -> None:
     age = INSTRUMENT.by_id["respondent.age"]
-    assert (age.kind, age.least, age.most) == ("number", 18, 110)
+    assert (age.kind, age.least, age.most) == ("number", 18, 97)
     assert [(g.id, g.least, g.most) for g in age.groups] == [
         ("y18_24", 18, 24), ("y25_34", 25, 34), ("y35_44", 35, 44), ("y45_54", 45, 54),
         ("y55_64", 55, 64), ("y65_plus", 65, None),

@@ -1,6 +1,7 @@
 """Screens: paging within a budget of septets, and reading what comes back."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from unicodedata import normalize
 
@@ -179,11 +180,14 @@ def test_by_sms_no_back_is_shown_and_nothing_is_outside_the_alphabet(language: s
     assert all(f"0 {back}" not in page and septets(page) <= 459 for page in found)
 
 
-def test_the_skip_key_of_a_number_is_no_number() -> None:
-    by_key = {skip_key(i) for i in INSTRUMENT.items if i.kind == "number"}
-    assert by_key == {"00"}
-    assert read_number("00", 0, 110) == 0 and read_number("00", 1, 110) is None
-    assert {skip_key(i) for i in INSTRUMENT.items if i.kind == "choice"} == {"99"}
+def test_one_key_skips_everywhere_and_is_never_an_answer() -> None:
+    assert {skip_key(i) for i in INSTRUMENT.items} == {"99"}
+    for item in INSTRUMENT.items:
+        if item.kind == "number":
+            assert all(read_number(key, item.least, item.most) is None for key in ("0", "98", "99"))
+    large = replace(INSTRUMENT.by_id["respondent.age"], most=9999)  # here 99 may be an answer
+    assert skip_key(large) == "00"
+    assert read_number("00", 1, 9999) is None
 
 
 def test_menus_and_prompts() -> None:

@@ -43,6 +43,7 @@ import redis
 
 from flows.draw import draw
 from flows.engine import (
+    LAPSED,
     Began,
     BlockSkipped,
     Consented,
@@ -85,6 +86,8 @@ _UNITS = {"min": 60, "h": 3600, "d": 86_400}
 #: Every arrow of the stage diagram in flows/engine.py, and staying where one is on a wrong key.
 ARROWS = {
     ("dial", "language"), ("dial", "item"), ("dial", "resume"), ("dial", "finished"), ("dial", "over"),
+    ("dial", "lapsed"), ("lapsed", "item"), ("lapsed", "language"), ("lapsed", "withdraw"),
+    ("lapsed", "lapsed"), ("lapsed", "over"), ("withdraw", "lapsed"),
     ("language", "language"), ("language", "item"), ("language", "over"),
     ("item", "item"), ("item", "why"), ("item", "stuck"), ("item", "pause"), ("item", "over"),
     ("why", "item"), ("why", "why"), ("why", "pause"), ("why", "over"),
@@ -265,6 +268,8 @@ def current(effects: Sequence[Effect]) -> list[Effect]:
 
 def check_restored(wave: Wave, interview: Interview, effects: Sequence[Effect]) -> None:
     """What the record leaves behind has the same answers and, dialled, goes on in the same way."""
+    if interview.disposition == LAPSED:
+        return  # nothing but a menu: the record has the interview as it was left
     restored = restore(wave, interview.id, current(effects), interview.last_at)
     for name in ("answers", "language", "seed", "blocks", "shuffled", "disposition", "receipt"):
         assert getattr(restored, name) == getattr(interview, name), name
@@ -280,7 +285,7 @@ def check_restored(wave: Wave, interview: Interview, effects: Sequence[Effect]) 
             if keys
             else Dialled(at, interview.id, interview.seed, interview.mode, interview.budget)
         )
-        if keys is None and lapsed(wave, here, at):
+        if lapsed(wave, here, at):
             return
         one, other = step(wave, here, event), step(wave, there, event)
         assert one.screen == other.screen
