@@ -46,6 +46,7 @@ __all__ = [
     "Scale", "load", "parse",
 ]  # fmt: skip
 
+_ISO = re.compile(r"[A-Z]{2}-[A-Z0-9]{1,3}\Z")  # ISO 3166-2
 _ID = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)?\Z")
 _PLACEHOLDER = re.compile(r"\{(\w*)\}")
 
@@ -163,13 +164,20 @@ class _Reader:
         options: list[Option] = []
         for n, row in enumerate(rows):
             at = f"{where}[{n + 1}]"
-            option = Option(self.get(row, "id", str, at), self.get(row, "code", int, at), POSITIONS[n])
+            option = Option(
+                self.get(row, "id", str, at), self.get(row, "code", int, at), POSITIONS[n],
+                self.get(row, "iso", str, at, ""),
+            )  # fmt: skip
             if isinstance(row, dict):
-                self.unknown(row, ("id", "code"), at)
+                self.unknown(row, ("id", "code", "iso"), at)
+                if "iso" in row and not _ISO.match(option.iso):
+                    self.fault(f"{at}.iso", f"{option.iso!r} must be a code of ISO 3166-2, like GH-AA")
             if option.id in NONRESPONSE or not _ID.match(option.id):
                 self.fault(f"{at}.id", f"{option.id!r} must be lower case and not a nonresponse name")
             if option.id in {o.id for o in options} or option.code in {o.code for o in options}:
                 self.fault(at, "its id or code stands twice on this scale")
+            if option.iso and option.iso in {o.iso for o in options}:
+                self.fault(f"{at}.iso", f"{option.iso} stands twice on this scale")
             if option.code in taken:
                 self.fault(f"{at}.code", f"{option.code} is a nonresponse code")
             options.append(option)

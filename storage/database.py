@@ -349,15 +349,15 @@ def _codebook_options(instrument: Instrument) -> Iterable[dict[str, Any]]:
     language = instrument.languages[instrument.default_language]
     for i in instrument.items:
         options = (
-            [(o.id, o.code, language.options[i.scale.id][o.id], False) for o in i.scale.options]
+            [(o.id, o.code, language.options[i.scale.id][o.id], o.iso, False) for o in i.scale.options]
             if i.scale
             else []
         )
         options += [
-            (n, instrument.codes[n], language.prompts[n], True) for n in NONRESPONSE if n in i.nonresponse
+            (n, instrument.codes[n], language.prompts[n], "", True) for n in NONRESPONSE if n in i.nonresponse
         ]
-        for position, (option, code, label, nonresponse) in enumerate(options):
+        for position, (option, code, label, iso, nonresponse) in enumerate(options):
             yield {
                 "instrument": instrument.reference, "item": i.id, "option": option, "position": position,
-                "code": code, "label": label, "nonresponse": nonresponse,
+                "code": code, "label": label, "iso": iso, "nonresponse": nonresponse,
             }  # fmt: skip

@@ -95,6 +95,7 @@ class Interview(SQLModel, table=True):
     instrument: str | None = Field(default=None, sa_type=Text)  # id@version
     language: str | None = Field(default=None, sa_type=Text)
     mode: str | None = Field(default=None, sa_type=Text)
+    aggregator: str | None = Field(default=None, sa_type=Text)  # it began through; "simulator" = made up
     seed: int | None = Field(default=None, sa_type=BigInteger)
     blocks: str | None = Field(default=None, sa_type=Text)  # ids in the drawn order
     probabilities: str | None = Field(default=None, sa_type=Text)  # JSON: block -> of being drawn
@@ -223,6 +224,7 @@ class CodebookOption(SQLModel, table=True):
     position: int
     code: int
     label: str = Field(sa_type=Text)
+    iso: str = Field(sa_type=Text)  # ISO 3166-2 of a place; "" = none
     nonresponse: bool
 
 

@@ -33,6 +33,7 @@ class Standing:
     instrument: str | None = None
     language: str | None = None
     mode: str | None = None
+    aggregator: str | None = None
     seed: int | None = None
     blocks: str | None = None
     probabilities: str | None = None
@@ -69,7 +70,7 @@ class Standing:
                 case ResponseGiven():
                     answered = True
                 case Began():
-                    self.begin(effect)
+                    self.begin(effect, hop)
                     self.choose_language(effect.language, hop.version)
                 case LanguageChosen():
                     self.choose_language(effect.language, hop.version)
@@ -91,7 +92,8 @@ class Standing:
         if answered and not ended and hop.version > self.answered_version:
             self.answered_version = hop.version
 
-    def begin(self, began: Began) -> None:
+    def begin(self, began: Began, hop: Hop) -> None:
+        self.aggregator = hop.opened["aggregator"] if hop.opened else None
         self.instrument, self.mode, self.seed, self.blocks = (
             began.instrument, began.mode, began.seed, began.blocks,
         )  # fmt: skip

@@ -35,6 +35,10 @@ dont_know = 98
 refused = 99
 [scales]
 yes_no = [{{ id = "yes", code = 1 }}, {{ id = "no", code = 2 }}]
+region = [
+  {{ id = "gh_aa", code = 3, iso = "GH-AA" }}, {{ id = "gh_af", code = 8, iso = "GH-AF" }},
+  {{ id = "abroad", code = 17 }},
+]
 agreement = [
   {{ id = "strongly_agree", code = 3 }}, {{ id = "agree", code = 2 }},
   {{ id = "disagree", code = 1 }}, {{ id = "strongly_disagree", code = 0 }},
@@ -55,6 +59,11 @@ label = "Age"
 min = 18
 max = 110
 groups = [{{ id = "young", min = 18, max = 34 }}, {{ id = "old", min = 35 }}]
+[[blocks.items]]
+id = "region"
+role = "region"
+label = "Region"
+scale = "region"
 """
 SERVICES = {"water": 5, "roads": 2}  # service -> attributes: neither number nor name stands in code
 
@@ -62,7 +71,7 @@ SERVICES = {"water": 5, "roads": 2}  # service -> attributes: neither number nor
 def instrument(version: str = "1") -> Instrument:
     """Two services that the code has never heard of."""
     blocks = QUESTIONNAIRE.format(version=version)
-    texts = {"consent": "Go on?", "age": "How old?"}
+    texts = {"consent": "Go on?", "age": "How old?", "region": "Where?"}
     for service, attributes in SERVICES.items():
         blocks += f'[[blocks]]\nid = "{service}"\ndrawn = true\n'
         for n in range(attributes + 1):
@@ -76,7 +85,9 @@ def instrument(version: str = "1") -> Instrument:
             texts[f"{service}.{name}"] = f"{service} {name}?"
     words = ['[language]\nid = "en"\nname = "English"\niso639_3 = "eng"\nstatus = "reviewed"\n[prompts]']
     words += [f'{name} = "Prompt {name.replace("_", " ")}"' for name in PROMPTS]
-    words += ['[scales.yes_no]\nyes = "Yes"\nno = "No"\n[scales.agreement]']
+    words += ['[scales.yes_no]\nyes = "Yes"\nno = "No"']
+    words += ['[scales.region]\ngh_aa = "Greater Accra"\ngh_af = "Ahafo"\nabroad = "Abroad"']
+    words += ["[scales.agreement]"]
     words += ['strongly_agree = "Strongly agree"\nagree = "Agree"\ndisagree = "=Disagree"']
     words += ['strongly_disagree = "Strongly disagree"', '[groups.age]\nyoung = "18-34"\nold = "35 or older"']
     words += [f'[items."{item}"]\ntext = "{text}"' for item, text in texts.items()]
@@ -85,6 +96,7 @@ def instrument(version: str = "1") -> Instrument:
 
 SMALL = instrument()
 CODES = {o.id: o.code for s in SMALL.scales.values() for o in s.options} | dict(SMALL.codes)
+ANSWERS = [o.id for o in SMALL.scales["agreement"].options] + list(SMALL.codes)  # to a service's items
 
 
 class Dialogue:
@@ -94,6 +106,7 @@ class Dialogue:
         self.respondent = f"{number:032x}"
         self.at, self.version, self.hops, self.sessions = at, 0, 0, 0
         self.interview = ""
+        self.aggregator = "africastalking"
         self.entries: list[Entry] = []
 
     def hop(self, *effects: Entry, shown: str = "consent", stage: str = "item", ends: bool = False) -> Entry:
@@ -107,7 +120,7 @@ class Dialogue:
         }  # fmt: skip
         if self.hops == 1:
             entry["opened"] = {
-                "aggregator": "africastalking", "network_code": "62001", "service_code": "*384*16#",
+                "aggregator": self.aggregator, "network_code": "62001", "service_code": "*384*16#",
                 "extension": "",
             }  # fmt: skip
         self.entries.append(entry)
@@ -175,14 +188,14 @@ def complete(number: int, random: Random | None = None) -> Dialogue:
             d.hop({"kind": "InvalidReply", "item": item, "tries": 1}, shown=item)
         if random.random() < 0.15:
             d.hop({"kind": "WentBack", "item": items[n - 1]}, shown=items[n - 1])
-            d.answer(items[n - 1], random.choice(list(CODES)[2:]),
+            d.answer(items[n - 1], random.choice(ANSWERS),
                      {"kind": "ResponseRetracted", "item": items[n]}, shown=item)  # fmt: skip
         if random.random() < 0.1:
             d.hang_up(2)
             d.dial({"kind": "Resumed", "item": item}, shown=item)
             d.hop({"kind": "LanguageChosen", "language": random.choice(["en", "fr"])}, shown=item)
         last = (ended(),) if n == len(items) - 1 else ()
-        d.answer(item, random.choice(list(CODES)[2:]), *last)
+        d.answer(item, random.choice(ANSWERS), *last)
     d.hang_up()
     d.entries.append(
         {"kind": "conflict", "interview": d.interview, "respondent": d.respondent, "session": d.session,

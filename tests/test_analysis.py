@@ -16,7 +16,19 @@ from storage.analysis.export import export_csv
 from storage.analysis.indicator import LABEL, Row, indicator, write_csv, write_table
 from storage.analysis.views import wide_columns
 from storage.database import migrate, open_engine, reading
-from tests.record_material import NOW, SERVICES, SMALL, Dialogue, Entry, complete, ended, fold_all, instrument
+from storage.models import Response, table_of
+from tests.record_material import (
+    NOW,
+    SERVICES,
+    SMALL,
+    Dialogue,
+    Entry,
+    complete,
+    ended,
+    fold_all,
+    instrument,
+)
+from tests.record_material import rows as rows_of
 
 HERE = Path(__file__).resolve().parent.parent
 WATER = [f"water.a{n}" for n in range(1, 6)]
@@ -231,6 +243,60 @@ def test_views_follow_a_new_version_of_the_instrument(engine: Engine) -> None:
     assert by_item(indicator(engine, instrument("2")))["water.overall"].n is not None
 
 
+def test_places_have_their_iso_codes(engine: Engine) -> None:
+    given = {1: "gh_aa", 2: "gh_af", 3: "abroad", 4: "dont_know"}
+    fold_all(engine, [e for n, region in given.items() for e in answers(n, {"region": region})])
+    long = {r["option"]: r["iso"] for r in select(engine, "responses_long") if r["item"] == "region"}
+    assert long == {"gh_aa": "GH-AA", "gh_af": "GH-AF", "abroad": None, "dont_know": None}
+    wide = {(r["region"], r["region_iso"]) for r in select(engine, "interviews_wide")}
+    assert wide == {(3, "GH-AA"), (8, "GH-AF"), (17, None), (98, None)}
+    stored = {r["option"]: r["iso"] for r in select(engine, "codebook_option") if r["item"] == "region"}
+    assert stored == {"gh_aa": "GH-AA", "gh_af": "GH-AF", "abroad": "", "dont_know": "", "refused": ""}
+    listed = [dict(zip(COLUMNS, row, strict=True)) for row in codebook(SMALL)]
+    codes = [(r["variable"], r["option"], r["code"], r["iso"]) for r in listed if r["role"] == "region"]
+    assert codes == [
+        ("region", "gh_aa", "3", "GH-AA"), ("region", "gh_af", "8", "GH-AF"), ("region", "abroad", "17", ""),
+        ("region", "dont_know", "98", ""), ("region", "refused", "99", ""),
+        ("region_iso", "gh_aa", "GH-AA", "GH-AA"), ("region_iso", "gh_af", "GH-AF", "GH-AF"),
+    ]  # fmt: skip
+
+
+def test_sessions_are_numbered_in_order_and_their_ids_stay_in_the_tables(
+    engine: Engine, tmp_path: Path
+) -> None:
+    d = Dialogue(1)
+    d.begin()
+    d.consent()
+    d.dial({"kind": "Resumed", "item": "age"}, shown="age")  # hung up before an answer
+    d.dial({"kind": "Resumed", "item": "age"}, shown="age")
+    d.answer("age", 30)
+    d.answer("water.a1", "agree")
+    fold_all(engine, d.entries[::-1])
+    numbers = {r["item"]: r["session_number"] for r in select(engine, "responses_long")}
+    assert numbers == {"consent": 1, "age": 3, "water.a1": 3}
+    assert {r["session"] for r in rows_of(engine, table_of(Response))} == {
+        e["session"] for e in d.entries[:2]
+    } | {d.session}
+    for path in export_csv(engine, SMALL, tmp_path):
+        assert "ATUid_" not in path.read_text("utf-8"), path.name
+
+
+def test_an_interview_names_the_aggregator_it_began_through(engine: Engine) -> None:
+    made_up, real = Dialogue(1), Dialogue(2)
+    made_up.aggregator = "simulator"
+    for d in (made_up, real):
+        d.begin()
+        d.consent()
+        d.aggregator = "other"
+        d.dial({"kind": "Resumed", "item": "age"})  # through another one: it began where it began
+    fold_all(engine, made_up.entries[::-1] + real.entries)
+    for view in ("interviews_wide", "responses_long"):
+        assert {r["interview"]: r["aggregator"] for r in select(engine, view)} == {
+            made_up.interview: "simulator",
+            real.interview: "africastalking",
+        }
+
+
 # ---------------------------------------------------------------- codebook and CSV
 
 
@@ -238,13 +304,17 @@ def test_every_column_and_every_code_is_in_the_codebook(engine: Engine, tmp_path
     fold_all(engine, [e for n in range(30) for e in complete(n).entries])
     export_csv(engine, SMALL, tmp_path)
     known: dict[str, set[str]] = {}
+    listed: dict[str, dict[str, None]] = {}
     for row in codebook(SMALL):
         entry = dict(zip(COLUMNS, row, strict=True))
         known.setdefault(entry["variable"], set()).add(entry["code"])
+        listed.setdefault(entry["file"], {})[entry["variable"]] = None
     with (tmp_path / "wide.csv").open(encoding="utf-8", newline="") as file:
         wide = list(csv.DictReader(file))
     assert len(wide) == 30
-    assert list(wide[0]) == list(known)
+    for name, variables in listed.items():
+        with (tmp_path / name).open(encoding="utf-8", newline="") as file:
+            assert next(csv.reader(file)) == list(variables)
     for name, (_, what) in wide_columns(SMALL).items():
         if what != "number":
             assert {r[name] for r in wide} - {""} <= known[name]

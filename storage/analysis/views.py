@@ -5,13 +5,16 @@
     screen_breakoff    one row an item and wave: where interviews were left
 
 All three show the one interview a respondent and wave that is counted, and nothing of withdrawn ones
-but, in interviews_wide, that they were. Respondents are pseudonyms: the views know no number.
+but, in interviews_wide, that they were. Respondents are pseudonyms: the views know no number, nor the
+aggregator's session ids, behind each of which the aggregator knows one. responses_long numbers an
+interview's sessions instead, in the order in which they were first used.
 
 interviews_wide holds codes (labels: codebook_option, or the codebook export). An item that asks for a
 number has the number in its column, which is null without one; its nonresponse code stands apart in
 `<item>_nonresponse`, because an age of 98 is not "don't know"; with groups it also has
-`<item>_group`, for age plainly `age_group`. A null code is an item that was not answered: not
-reached, not asked, or gone back on. 0 is an answer.
+`<item>_group`, for age plainly `age_group`. An item whose options are places has their ISO 3166-2 codes
+in `<item>_iso`, null where it was not answered with a place. A null code is an item that was not
+answered: not reached, not asked, or gone back on. 0 is an answer.
 
 `migrate` makes the views anew each time: on PostgreSQL give a reading role its rights by ALTER DEFAULT
 PRIVILEGES, which hold for them too, or grant again after it.
@@ -25,9 +28,9 @@ from storage.models import UNFINISHED
 VIEWS = ("responses_long", "interviews_wide", "screen_breakoff")
 #: Columns of interviews_wide that say how the interview went.
 INTERVIEW_COLUMNS = (
-    "interview", "respondent", "wave", "instrument", "language", "mode", "blocks", "probabilities",
-    "item_order", "disposition", "began_at", "last_at", "ended_at", "last_item", "last_stage",
-    "consented_at", "consent_version",
+    "interview", "respondent", "wave", "instrument", "language", "mode", "aggregator", "blocks",
+    "probabilities", "item_order", "disposition", "began_at", "last_at", "ended_at", "last_item",
+    "last_stage", "consented_at", "consent_version",
 )  # fmt: skip
 
 
@@ -49,7 +52,10 @@ def create_views(db: Connection, instrument: Instrument) -> None:
 
 
 def wide_columns(instrument: Instrument) -> dict[str, tuple[Item, str]]:
-    """Columns of interviews_wide made from items: name -> item and what of it: code, number, ..."""
+    """Columns of interviews_wide made from items: name -> item and what of it.
+
+    What: code, number, group, iso.
+    """
     columns: dict[str, tuple[Item, str]] = {}
     for item in instrument.items:
         made = [(item.column, "code")]
@@ -57,6 +63,8 @@ def wide_columns(instrument: Instrument) -> dict[str, tuple[Item, str]]:
             made = [(item.column, "number"), (f"{item.column}_nonresponse", "code")]
             if item.groups:
                 made.append(("age_group" if item.role == "age" else f"{item.column}_group", "group"))
+        if item.scale is not None and any(o.iso for o in item.scale.options):
+            made.append((f"{item.column}_iso", "iso"))
         for name, what in made:
             if name in columns or name in INTERVIEW_COLUMNS:
                 raise ValueError(f"item {item.id}: the column {name} is taken; give the item another id")
@@ -74,13 +82,18 @@ def _named(name: str) -> str:
 
 def _responses_long() -> str:
     return """
-        SELECT r.interview, i.respondent, i.wave, i.instrument, r.item, c.position, c.number AS question,
-               c.block, c.service, c.attribute, c.role, c.label AS item_label,
-               r.option, r.code, r.number AS value, o.label AS option_label,
+        SELECT r.interview, i.respondent, i.wave, i.instrument, i.aggregator, r.item, c.position,
+               c.number AS question, c.block, c.service, c.attribute, c.role, c.label AS item_label,
+               r.option, r.code, r.number AS value, o.label AS option_label, NULLIF(o.iso, '') AS iso,
                CASE WHEN o.nonresponse THEN 1 ELSE 0 END AS nonresponse,
-               r.given_at, r.seconds, r.tries, r.mode, r.session
+               r.given_at, r.seconds, r.tries, r.mode, s.session_number
         FROM response r
         JOIN interview i ON i.id = r.interview
+        LEFT JOIN (
+            SELECT interview, session,
+                   ROW_NUMBER() OVER (PARTITION BY interview ORDER BY MIN(version)) AS session_number
+            FROM event GROUP BY interview, session
+        ) s ON s.interview = r.interview AND s.session = r.session
         LEFT JOIN codebook_item c ON c.instrument = i.instrument AND c.item = r.item
         LEFT JOIN codebook_option o
                ON o.instrument = i.instrument AND o.item = r.item AND o.option = r.option
@@ -89,6 +102,8 @@ def _responses_long() -> str:
 
 
 def _group(item: Item) -> str:
+    if not item.groups:
+        return "NULL"
     bands = []
     for group in item.groups:
         most = "" if group.most is None else f" AND r.number <= {group.most}"
@@ -96,14 +111,21 @@ def _group(item: Item) -> str:
     return f"CASE {' '.join(bands)} END"
 
 
+def _iso(item: Item) -> str:
+    places = [o for o in item.scale.options if o.iso] if item.scale else []
+    if not places:
+        return "NULL"
+    return f"CASE r.option {' '.join(f'WHEN {_quoted(o.id)} THEN {_quoted(o.iso)}' for o in places)} END"
+
+
 def _interviews_wide(instrument: Instrument) -> str:
     columns = []
     for name, (item, what) in wide_columns(instrument).items():
-        value = {"code": "r.code", "number": "r.number", "group": _group(item) if item.groups else ""}[what]
+        value = {"code": "r.code", "number": "r.number", "group": _group(item), "iso": _iso(item)}[what]
         columns.append(f"MAX(CASE WHEN r.item = {_quoted(item.id)} THEN {value} END) AS {_named(name)}")
     return f"""
-        SELECT i.id AS interview, i.respondent, i.wave, i.instrument, i.language, i.mode, i.blocks,
-               i.probabilities, i.item_order,
+        SELECT i.id AS interview, i.respondent, i.wave, i.instrument, i.language, i.mode, i.aggregator,
+               i.blocks, i.probabilities, i.item_order,
                i.disposition, i.began_at, i.last_at, i.ended_at, i.last_item, i.last_stage,
                i.consented_at, i.consent_version, {", ".join(columns)}
         FROM interview i

@@ -55,6 +55,7 @@ def upgrade() -> None:
         sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("code", sa.Integer(), nullable=False),
         sa.Column("label", sa.Text(), nullable=False),
+        sa.Column("iso", sa.Text(), nullable=False),
         sa.Column("nonresponse", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(
             ["instrument"],
@@ -85,6 +86,7 @@ def upgrade() -> None:
         sa.Column("instrument", sa.Text(), nullable=True),
         sa.Column("language", sa.Text(), nullable=True),
         sa.Column("mode", sa.Text(), nullable=True),
+        sa.Column("aggregator", sa.Text(), nullable=True),
         sa.Column("seed", sa.BigInteger(), nullable=True),
         sa.Column("blocks", sa.Text(), nullable=True),
         sa.Column("probabilities", sa.Text(), nullable=True),
