@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,18 @@ from rich.console import Console
 from sqlalchemy import Engine, text
 
 from flows.instrument import load
+from gateway.aggregators import AGGREGATORS
 from storage.analysis.codebook import COLUMNS, codebook
 from storage.analysis.export import export_csv
-from storage.analysis.indicator import LABEL, Row, indicator, write_csv, write_table
+from storage.analysis.indicator import (
+    LABEL,
+    SIMULATOR,
+    Basis,
+    Row,
+    indicator,
+    write_csv,
+    write_table,
+)
 from storage.analysis.views import wide_columns
 from storage.database import migrate, open_engine, reading
 from storage.models import Response, table_of
@@ -21,6 +31,7 @@ from tests.record_material import (
     NOW,
     SERVICES,
     SMALL,
+    WAVE,
     Dialogue,
     Entry,
     complete,
@@ -167,6 +178,54 @@ def test_table_and_csv_say_what_they_are_not(engine: Engine) -> None:
     assert {r["note"] for r in read} == {LABEL}
     assert {r["item"]: r["share"] for r in read}["water.a1"] == ""
     assert len(read) == sum(SERVICES.values()) + 2 * len(SERVICES)
+
+
+def printed(rows: list[Row]) -> str:
+    out = io.StringIO()
+    write_table(rows, Console(file=out, width=140))
+    return " ".join(out.getvalue().split())
+
+
+def test_a_table_names_its_wave_its_dates_its_versions_and_its_interviews(engine: Engine) -> None:
+    here, elsewhere, declined = answers(1, {"water.a1": "agree"}), Dialogue(2), Dialogue(3)
+    elsewhere.at += 86_400_000 * 2
+    elsewhere.begin()
+    elsewhere.entries[0]["wave"] = "next [year]"
+    elsewhere.entries[0]["effects"][0]["instrument"] = "small@2"
+    elsewhere.answer("water.a1", "refused")["wave"] = "next [year]"
+    declined.begin()  # has no answer in the table
+    declined.answer("consent", "no", ended("refusal"))
+    fold_all(engine, here + elsewhere.entries + declined.entries)
+    rows = indicator(engine, SMALL, wave=WAVE)
+    assert by_item(rows)["water.a1"].n == 1
+    day, later = date(2025, 11, 23), date(2025, 11, 25)
+    assert {r.basis for r in rows} == {Basis(WAVE, day, day, ("small@1",), 1, 0)}
+    assert f"wave {WAVE}: 1 interview, 2025-11-23 to 2025-11-23, small@1" in printed(rows)
+    assert "simulator" not in printed(rows)
+    pooled = indicator(engine, SMALL)
+    assert pooled[0].basis == Basis("all waves", day, later, ("small@1", "small@2"), 2, 0)
+    assert "all waves: 2 interviews, 2025-11-23 to 2025-11-25, small@1, small@2" in printed(pooled)
+    assert "wave next [year]: 1 interview" in printed(indicator(engine, SMALL, wave="next [year]"))
+    assert "wave never: 0 interviews" in printed(indicator(engine, SMALL, wave="never"))
+    file = io.StringIO()
+    write_csv(pooled, file)
+    for row in csv.DictReader(io.StringIO(file.getvalue())):
+        assert (row["wave"], row["instruments"], row["interviews"]) == ("all waves", "small@1 small@2", "2")
+        assert (row["first_date"], row["last_date"]) == ("2025-11-23", "2025-11-25")
+
+
+def test_made_up_interviews_are_told_under_the_table(engine: Engine) -> None:
+    entries = answers(1, {"water.a1": "agree"}) + answers(2, {"water.a1": "agree"})
+    for entry in entries:
+        if entry.get("opened") and entry["respondent"].endswith("1"):
+            entry["opened"]["aggregator"] = SIMULATOR
+    fold_all(engine, entries)
+    rows = indicator(engine, SMALL)
+    assert "1 of the 2 interviews came through the simulator." in printed(rows)
+    file = io.StringIO()
+    write_csv(rows, file)
+    assert {r["simulated"] for r in csv.DictReader(io.StringIO(file.getvalue()))} == {"1"}
+    assert SIMULATOR in AGGREGATORS
 
 
 # ---------------------------------------------------------------- views

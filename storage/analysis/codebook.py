@@ -108,8 +108,8 @@ def _wide(instrument: Instrument) -> Iterator[Row]:
         if what == "number":
             yield (*head, "", "", "", f"{item.least} to {item.most}", "")
             continue
-        for code in _codes(instrument, item, what):
-            yield (*head, *code)
+        for value in _codes(instrument, item, what):
+            yield (*head, *value)
 
 
 def _codes(instrument: Instrument, item: Item, what: str) -> Iterator[Row]:

@@ -11,26 +11,43 @@ Positive are 3 and 2; 0 is a valid negative answer. An empty base has no share, 
 share in it is undefined too: neither is 0. Which items belong to which service and attribute is the
 instrument's data.
 
-Not weighted, and not a probability sample: no estimate for a population.
+Not weighted, and not a probability sample: no estimate for a population. Every figure goes with its
+basis: which wave, when, on which versions of the instrument, how many interviews, how many of them made up.
 """
 
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from datetime import date
 from typing import TextIO
 
 from rich.console import Console
 from rich.table import Table as ConsoleTable
-from sqlalchemy import ColumnElement, Engine, and_, case, func, or_, select
+from rich.text import Text
+from sqlalchemy import ColumnElement, Connection, Engine, and_, case, func, or_, select
 
 from flows.instrument import Instrument, Item
 from storage.database import reading
 from storage.models import WITHDRAWN, Interview, Response, table_of
 
 POSITIVE = (3, 2)  # META, global reporting
+SIMULATOR = "simulator"  # aggregator of interviews that nobody dialled for
+ALL_WAVES = "all waves"
 LABEL = "Unweighted. Not a probability sample: it describes those who answered, not a population."
 
 _interview, _response = table_of(Interview), table_of(Response)
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What the figures are made of: counted interviews with an answer to an item of the table."""
+
+    wave: str  # or ALL_WAVES
+    first_date: date | None  # of the earliest beginning, UTC; None without an interview
+    last_date: date | None  # of the latest hop
+    instruments: tuple[str, ...]  # id@version
+    interviews: int
+    simulated: int  # of these, through the simulator
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +66,7 @@ class Row:
     not_applicable: int | None
     dont_know: int | None
     refused: int | None
+    basis: Basis  # of the whole table
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +79,43 @@ class _Counts:
 
 
 def indicator(engine: Engine, instrument: Instrument, wave: str | None = None) -> list[Row]:
-    """The rows of every service, in the instrument's order; of one wave, or of all.
+    """The rows of every service, in the instrument's order; of one wave, or of all pooled.
 
-    Counts each respondent's counted interview, complete or not, on any version of the instrument.
+    Counts each respondent's counted interview in a wave, complete or not, on any version of the
+    instrument.
     """
     items = [i for i in instrument.items if i.role in ("attribute", "overall")]
-    counts = _count(engine, instrument, items, wave)
+    with reading(engine) as db:
+        theirs = _answers_to(instrument, items, wave)
+        counts = _count(db, items, theirs)
+        basis = _basis(db, wave, theirs)
     rows: list[Row] = []
     for service in dict.fromkeys(i.service for i in items):
-        attributes = [_share(i, counts) for i in items if (i.service, i.role) == (service, "attribute")]
+        mine = [_share(i, counts, basis) for i in items if i.service == service]
+        attributes = [row for row in mine if row.measure == "attribute"]
         rows += attributes
         if attributes:
-            rows.append(_mean(service, attributes))
-        rows += [_share(i, counts) for i in items if (i.service, i.role) == (service, "overall")]
+            rows.append(_mean(service, attributes, basis))
+        rows += [row for row in mine if row.measure == "overall"]
     return rows
 
 
+def _answers_to(
+    instrument: Instrument, items: Sequence[Item], wave: str | None
+) -> Sequence[ColumnElement[bool]]:
+    """The conditions on a response and its interview that every number here rests on."""
+    return (
+        _interview.c.counted,
+        _interview.c.disposition != WITHDRAWN,
+        _interview.c.instrument.startswith(f"{instrument.id}@", autoescape=True),
+        *(() if wave is None else (_interview.c.wave == wave,)),
+        ~_response.c.retracted,
+        _response.c.item.in_([i.id for i in items]),
+    )
+
+
 def _count(
-    engine: Engine, instrument: Instrument, items: Sequence[Item], wave: str | None
+    db: Connection, items: Sequence[Item], theirs: Sequence[ColumnElement[bool]]
 ) -> dict[str, _Counts]:
     def times(option: str) -> ColumnElement[int]:
         return func.sum(case((_response.c.option == option, 1), else_=0))
@@ -102,39 +139,70 @@ def _count(
             times("refused"),
         )
         .join(_interview, _interview.c.id == _response.c.interview)
-        .where(
-            _interview.c.counted,
-            _interview.c.disposition != WITHDRAWN,
-            _interview.c.instrument.startswith(f"{instrument.id}@", autoescape=True),
-            ~_response.c.retracted,
-            _response.c.item.in_([i.id for i in items]),
-        )
+        .where(*theirs)
         .group_by(_response.c.item)
     )
-    if wave is not None:
-        query = query.where(_interview.c.wave == wave)
-    with reading(engine) as db:
-        return {item: _Counts(*map(int, counted)) for item, *counted in db.execute(query)}
+    return {item: _Counts(*map(int, counted)) for item, *counted in db.execute(query)}
 
 
-def _share(item: Item, counts: dict[str, _Counts]) -> Row:
+def _basis(db: Connection, wave: str | None, theirs: Sequence[ColumnElement[bool]]) -> Basis:
+    answered = select(_response.c.interview).join(_interview, _interview.c.id == _response.c.interview)
+    versions = db.execute(
+        select(
+            _interview.c.instrument,
+            func.min(_interview.c.began_at),
+            func.max(_interview.c.last_at),
+            func.count(),
+            func.sum(case((_interview.c.aggregator == SIMULATOR, 1), else_=0)),
+        )
+        .where(_interview.c.id.in_(answered.where(*theirs)))
+        .group_by(_interview.c.instrument)
+        .order_by(_interview.c.instrument)
+    ).all()
+    return Basis(
+        wave=ALL_WAVES if wave is None else wave,
+        first_date=min((began.date() for _, began, *_ in versions), default=None),
+        last_date=max((last.date() for _, _, last, *_ in versions), default=None),
+        instruments=tuple(reference for reference, *_ in versions),
+        interviews=sum(n for *_, n, _ in versions),
+        simulated=sum(n for *_, n in versions),
+    )
+
+
+def _share(item: Item, counts: dict[str, _Counts], basis: Basis) -> Row:
     c = counts.get(item.id, _Counts())
     return Row(
         item.service, item.role, item.attribute, item.number, item.id, item.label,
         c.positive / c.n if c.n else None, c.positive, c.n, c.not_applicable, c.dont_know, c.refused,
+        basis,
     )  # fmt: skip
 
 
-def _mean(service: str, attributes: Sequence[Row]) -> Row:
+def _mean(service: str, attributes: Sequence[Row], basis: Basis) -> Row:
     shares = [row.share for row in attributes if row.share is not None]
     mean = sum(shares) / len(shares) if len(shares) == len(attributes) else None
     label = f"Mean of the {len(attributes)} shares"
-    return Row(service, "mean", "", "", "", label, mean, None, None, None, None, None)
+    return Row(service, "mean", "", "", "", label, mean, None, None, None, None, None, basis)
+
+
+def _title(basis: Basis) -> str:
+    wave = basis.wave if basis.wave == ALL_WAVES else f"wave {basis.wave}"
+    made_of = f"{basis.interviews} interview{'' if basis.interviews == 1 else 's'}"
+    if basis.interviews:
+        made_of += f", {basis.first_date} to {basis.last_date}, {', '.join(basis.instruments)}"
+    return f"SDG indicator 16.6.2, {wave}: {made_of}"
+
+
+def _caption(basis: Basis) -> str:
+    if not basis.simulated:
+        return LABEL
+    return f"{LABEL}\n{basis.simulated} of the {basis.interviews} interviews came through the simulator."
 
 
 def write_table(rows: Sequence[Row], console: Console) -> None:
     """The rows as a table for reading, one section a service."""
-    table = ConsoleTable(title="SDG indicator 16.6.2", caption=LABEL, title_justify="left")
+    title, caption = (_title(rows[0].basis), _caption(rows[0].basis)) if rows else ("", LABEL)
+    table = ConsoleTable(title=Text(title), caption=Text(caption), title_justify="left")
     table.add_column("Service")
     table.add_column("Q")
     table.add_column("Measure")
@@ -160,9 +228,12 @@ def write_table(rows: Sequence[Row], console: Console) -> None:
 
 
 def write_csv(rows: Sequence[Row], file: TextIO) -> None:
-    """The rows as CSV with a `note` that goes with every figure; an undefined share is empty."""
-    names = [f.name for f in fields(Row)]
+    """The rows as CSV; the basis and a `note` go with every figure. An undefined share is empty."""
+    names = [f.name for f in fields(Row) if f.name != "basis"]
+    bases = [f.name for f in fields(Basis)]
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([*names, "note"])
+    writer.writerow([*names, *bases, "note"])
     for row in rows:
-        writer.writerow([*(getattr(row, name) for name in names), LABEL])
+        figure = [getattr(row, name) for name in names]
+        basis = [" ".join(v) if isinstance(v, tuple) else v for v in (getattr(row.basis, n) for n in bases)]
+        writer.writerow([*figure, *basis, LABEL])
