@@ -1,19 +1,21 @@
 """Proves an instrument before it runs: walks every path with the real engine, in every language and mode.
 
-For each order of the drawn blocks the walk visits every (item, answers that still matter) pair and
-tries every key there: options, reasons for skipping, back, more, wrong keys, hanging up and dialling
-again. It proves that every key leads somewhere, that each answer leads forward only (so every path
-ends), and that every screen keeps to its budget and alphabet. All faults are listed.
+For each order of the drawn blocks the walk visits every (item, answers that still matter) pair and tries
+every key there: options, reasons for skipping, back, more, wrong keys, hanging up and dialling again.
+Where the wave offers several languages, their menu too. It proves that every key leads somewhere, that
+each answer leads forward only (so every path ends), and that every screen keeps to its budget and
+alphabet. All faults are listed.
 """
 
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise, permutations
+from pathlib import Path
 
 from flows.engine import Dialled, Interview, InvalidReply, Replied, Screen, Step, skip_reasons, step
-from flows.gsm import parts, septets, unencodable
-from flows.instrument import Fault, Instrument, InstrumentError, Item
+from flows.gsm import fold, parts, septets, unencodable
+from flows.instrument import Fault, Instrument, InstrumentError, Item, load
 from flows.interview import order_of
 from flows.questionnaire import NONRESPONSE_MARKS, PROMPTS, UNANSWERED
 from flows.screen import (
@@ -27,10 +29,11 @@ from flows.screen import (
     prompt,
     skip_key,
 )
-from flows.wave import Wave
+from flows.wave import Wave, load_wave, read_wave_file
 
 _PASSED = "x"  # an answer that no later condition reads; no option has this mark
 _REPLY_MS = 1000
+_MOST_WRONG_KEYS = 10  # after which a menu without any other way out should have ended
 #: Stand-ins at least as long as anything a prompt ever inserts.
 _LONGEST = {
     "answered": "99", "part": "9", "parts": "9", "receipt": "MMMMMM", "min": "999", "max": "999",
@@ -89,6 +92,31 @@ class _Walk:
         return step(self.wave, interview, Replied(interview.last_at + _REPLY_MS, key))
 
 
+def check_files(wave_file: Path, instrument_dir: Path) -> tuple[Wave, list[Walked]]:
+    """Reads and walks everything. Raises InstrumentError with all faults of both, as far as each can be
+    read without the other."""
+    data, faults = read_wave_file(wave_file)
+    try:
+        instrument = load(instrument_dir)
+    except InstrumentError as error:
+        raise InstrumentError([*error.faults, *faults]) from None
+    try:
+        wave = load_wave(wave_file, instrument)
+    except InstrumentError as error:
+        faults = list(error.faults)
+        given = [data.get(key) for key in ("owner", "contact", "code")]
+        # What cannot be shown is a fault already; the screens are walked without it.
+        owner, contact, code = (v if isinstance(v, str) and not unencodable(fold(v)) else "-" for v in given)
+        wave = Wave("-", instrument, (instrument.default_language,), owner, contact, code)
+    try:
+        walked = check(wave)
+    except InstrumentError as error:
+        raise InstrumentError([*error.faults, *faults]) from None
+    if faults:
+        raise InstrumentError(faults)
+    return wave, walked
+
+
 def check(wave: Wave) -> list[Walked]:
     """Walks everything. Raises InstrumentError with all faults, each naming file and key."""
     faults: dict[Fault, None] = dict.fromkeys(_data_faults(wave.instrument))
@@ -108,6 +136,9 @@ def check(wave: Wave) -> list[Walked]:
                 faults |= walk.faults
     try:
         language_screen(wave, min([wave.budget, *wave.budgets.values()]))
+        for budget in sorted({wave.budget, *wave.budgets.values()}):
+            faults |= _walk_languages(wave, "ussd", budget)
+        faults |= _walk_languages(wave, "sms", wave.budget)
     except LayoutError as error:
         faults[Fault("wave", "languages", str(error))] = None
     if faults:
@@ -200,6 +231,34 @@ def _walk(walk: _Walk, status: str) -> Walked:
         walk.language, status, walk.mode, len(walk.screens), septets(widest), parts(widest), walk.keys,
         routes.total(), _median(routes), most,
     )  # fmt: skip
+
+
+def _walk_languages(wave: Wave, mode: str, budget: int) -> dict[Fault, None]:
+    """Every key of the choice of language, at once and after wrong keys; then dialling again."""
+    walk = _Walk(wave, wave.languages[0], mode, budget)
+    names = [clean(wave.instrument.languages[x].name) for x in wave.languages]
+    if len(set(names)) != len(names):
+        walk.fault("languages", "two names read alike once folded to the phone's alphabet", "wave")
+    here = step(wave, None, Dialled(0, "0" * 16, 0, mode, budget))
+    if len(wave.languages) == 1:
+        return walk.faults
+    for _ in range(_MOST_WRONG_KEYS):
+        walk.see("languages", here.screen)
+        for key, language in enumerate(wave.languages, 1):
+            chosen = walk.take(here.interview, str(key))
+            if (chosen.interview.language, chosen.interview.stage) != (language, "item"):
+                walk.fault("languages", f"key {key} does not lead on in {language!r}", "wave")
+                continue
+            walk.see("consent", chosen.screen)
+            again = step(wave, chosen.interview, Dialled(_REPLY_MS, "0" * 16, 0, mode, budget))
+            if again.interview.stage != "language":
+                walk.fault("languages", f"who dials again cannot choose another than {language!r}", "wave")
+        here = walk.take(here.interview, "?")
+        if here.screen.ends:
+            walk.see("prompts.refusal", here.screen)
+            return walk.faults
+    walk.fault("languages", "wrong keys can go on for ever", "wave")
+    return walk.faults
 
 
 def _routes(

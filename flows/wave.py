@@ -14,6 +14,8 @@ from typing import Any
 from flows.gsm import USSD_SEPTETS, fold, unencodable
 from flows.instrument import Fault, Instrument, InstrumentError
 
+#: The contact of the wave file as delivered: nobody's number.
+PLACEHOLDER_CONTACT = "0800 000 000"
 _DEFAULT_BUDGET = 160  # the least that every network read of shows, bar one at 120
 
 
@@ -37,6 +39,7 @@ class Wave:
     budgets: Mapping[str, int] = field(default_factory=dict)  # by network code
     sms_parts: int = 3  # the longest SMS, in parts
     countries: tuple[str, ...] = ("+233",)  # number prefixes served
+    today: "Wave | None" = None  # on an older version: the wave that what begins anew begins in
 
     def budget_for(self, network_code: str) -> int:
         """Septets that a screen may take on this network."""
@@ -45,42 +48,61 @@ class Wave:
     def with_instrument(self, instrument: Instrument) -> "Wave":
         """The same wave on another version of its instrument, for an interview begun on that."""
         kept = tuple(x for x in self.languages if x in instrument.languages)
-        return replace(self, instrument=instrument, languages=kept or (instrument.default_language,))
+        return replace(
+            self, instrument=instrument, today=self, languages=kept or (instrument.default_language,)
+        )
 
 
 _KEYS: dict[str, type] = {
     "id": str, "instrument": str, "languages": list, "allow_drafts": bool, "owner": str, "contact": str,
-    "code": str, "service_codes": list, "services_each": int, "shuffle_blocks": bool, "shuffle_items": bool,
-    "extension": str, "resume_hours": int, "budget": int, "budgets": dict, "sms_parts": int,
-    "countries": list,
+    "code": str, "free": bool, "service_codes": list, "services_each": int, "shuffle_blocks": bool,
+    "shuffle_items": bool, "extension": str, "resume_hours": int, "budget": int, "budgets": dict,
+    "sms_parts": int, "countries": list,
 }  # fmt: skip
-_REQUIRED = ("id", "instrument", "owner", "contact", "code")
+_REQUIRED = ("id", "instrument", "owner", "contact", "code", "free")
+_NOT_FREE = (
+    "must be true, for the consent says that the call is free: make the code free of charge"
+    " (reverse-billed), or change the consent text and raise the instrument's version"
+)
 
 
-def load_wave(path: Path, instrument: Instrument) -> Wave:
-    """The wave in `path`, for `instrument`. Raises InstrumentError listing every fault."""
+def read_wave_file(path: Path) -> tuple[Mapping[str, Any], list[Fault]]:
+    """What stands in a wave file, and the faults that can be told without the instrument."""
     name = str(path)
     try:
         data = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InstrumentError([Fault(name, "-", f"cannot be read: {error}")]) from None
+        return {}, [Fault(name, "-", f"cannot be read: {error}")]
     faults: list[Fault] = []
 
     def fault(key: str, message: str) -> None:
         faults.append(Fault(name, key, message))
 
-    for key in data.keys() - _KEYS.keys():
+    for key in sorted(data.keys() - _KEYS.keys()):
         fault(key, f"unknown; known: {', '.join(_KEYS)}")
     for key in _REQUIRED:
-        if not data.get(key):
+        if key != "free" and not data.get(key):
             fault(key, "missing or empty")
+    if data.get("free", False) is False:
+        fault("free", _NOT_FREE)
     for key, kind in _KEYS.items():
         if key in data and (not isinstance(data[key], kind) or (kind is int and isinstance(data[key], bool))):
             fault(key, f"must be a {kind.__name__}")
         elif kind is list and not all(isinstance(x, str) for x in data.get(key, ())):
             fault(key, "must be a list of texts")
+    return data, faults
+
+
+def load_wave(path: Path, instrument: Instrument) -> Wave:
+    """The wave in `path`, for `instrument`. Raises InstrumentError listing every fault."""
+    data, faults = read_wave_file(path)
     if faults:
         raise InstrumentError(faults)
+    name = str(path)
+
+    def fault(key: str, message: str) -> None:
+        faults.append(Fault(name, key, message))
+
     if data["instrument"] not in (instrument.id, instrument.reference):
         fault("instrument", f"is {data['instrument']!r}; the instrument read is {instrument.reference}")
     for key in ("owner", "contact", "code"):
@@ -119,7 +141,7 @@ def load_wave(path: Path, instrument: Instrument) -> Wave:
         fault("sms_parts", "must be 1 to 6")
     if faults:
         raise InstrumentError(faults)
-    plain = {k: v for k, v in data.items() if k not in ("instrument", "languages", "allow_drafts")}
+    plain = {k: v for k, v in data.items() if k not in ("instrument", "languages", "allow_drafts", "free")}
     for key in ("service_codes", "countries"):
         if key in plain:
             plain[key] = tuple(plain[key])

@@ -1,12 +1,14 @@
 """An instrument with every kind of fault: reading and `check` list all of them, by file and key."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from flows.check import check
+from flows import engine
+from flows.check import check, check_files
 from flows.instrument import Instrument, InstrumentError, load, parse
 from flows.questionnaire import PROMPTS
 from flows.wave import Wave
@@ -425,6 +427,70 @@ def test_more_languages_than_a_screen_holds() -> None:
     names = ", ".join(f'"{c}"' for c in ["en", "fr", *codes])
     files[Q] = files[Q].replace('languages = ["en", "fr"]', f"languages = [{names}]")
     assert ("wave", "languages") in [(f, k) for f, k, _ in faults(files)]
+
+
+def test_two_languages_that_read_alike() -> None:
+    files = SMALL | {"fr.toml": texts("fr", "Énglish")}
+    assert ("wave", "languages", "two names read alike once folded to the phone's alphabet") in faults(files)
+
+
+_of_the_engine: Callable[[Any, str], Any] = engine._REPLY["language"]
+
+
+@pytest.mark.parametrize(
+    ("broken", "word"),
+    [
+        (lambda turn, reply: _of_the_engine(turn, "1" if reply == "2" else reply), "key 2 does not lead on"),
+        (lambda turn, reply: _of_the_engine(turn, "2" if turn.tries else reply), "key 1 does not lead on"),
+        (lambda turn, reply: turn.show_menu("language") if reply == "?" else _of_the_engine(turn, reply),
+         "go on for ever"),
+    ],
+)  # fmt: skip
+def test_the_choice_of_language_is_walked(
+    broken: Callable[[Any, str], Any], word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(engine._REPLY, "language", broken)
+    assert [k for f, k, m in faults(SMALL) if f == "wave" and word in m] == ["languages"]
+    check(replace(wave(parse(SMALL)), languages=("en",)))  # one alone is not asked for
+
+
+WAVE_FILE = """\
+id = "w"
+instrument = "small"
+owner = "Office"
+contact = "1"
+code = "*1#"
+free = true
+"""
+
+
+def files_faults(folder: Path, instrument: Mapping[str, str], wave_file: str) -> set[tuple[str, str]]:
+    """Name of the file and key of each fault that `check_files` lists."""
+    for name, text in instrument.items():
+        (folder / name).write_text(text, "utf-8")
+    (folder.parent / "w.toml").write_text(wave_file, "utf-8")
+    with pytest.raises(InstrumentError) as raised:
+        check_files(folder.parent / "w.toml", folder)
+    return {(Path(f.file).name, f.key) for f in raised.value.faults}
+
+
+def test_faults_of_the_wave_file_are_listed_with_the_instrument_s(tmp_path: Path) -> None:
+    unread = edited((EN, 'go_on = "go on"\n', "", "", ""))
+    too_wide = edited((FR, 'thanks = "thanks"', f'thanks = "{"x" * 161}"', "", ""))
+    plain, folder = WAVE_FILE.replace("free = true", "fee = 1"), tmp_path / "instrument"
+    folder.mkdir()
+    found = files_faults(folder, unread, plain)
+    assert found == {("en.toml", "prompts.go_on"), ("w.toml", "fee"), ("w.toml", "free")}
+    assert files_faults(folder, unread, "id =") == {("en.toml", "prompts.go_on"), ("w.toml", "-")}
+    assert files_faults(folder, too_wide, plain) == {
+        ("fr.toml", "prompts.thanks"), ("w.toml", "fee"), ("w.toml", "free"),
+    }  # fmt: skip
+    other = WAVE_FILE.replace('"small"', '"large"')
+    assert files_faults(folder, too_wide, other) == {("fr.toml", "prompts.thanks"), ("w.toml", "instrument")}
+    assert files_faults(folder, SMALL, plain) == {("w.toml", "fee"), ("w.toml", "free")}
+    (tmp_path / "w.toml").write_text(WAVE_FILE, "utf-8")
+    read, walked = check_files(tmp_path / "w.toml", folder)
+    assert read.id == "w" and {w.language for w in walked} == {"en", "fr"}
 
 
 # ---------------------------------------------------------------- the real instrument

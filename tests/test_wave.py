@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flows.instrument import Instrument, InstrumentError, load
-from flows.wave import Wave, load_wave
+from flows.wave import PLACEHOLDER_CONTACT, Wave, load_wave
 
 ROOT = Path(__file__).parent.parent
 INSTRUMENT = load(ROOT / "flows" / "sdg_16_6_2")
@@ -17,6 +17,7 @@ instrument = "sdg_16_6_2"
 owner = "Ghana Statistical Service"
 contact = "0800 000 000"
 code = "*384*16#"
+free = true
 languages = ["en", "fr"]
 allow_drafts = true
 service_codes = ["*384*16#"]
@@ -54,6 +55,7 @@ def test_the_wave_that_is_delivered_is_sound() -> None:
     assert wave.services_each == 0  # all three services: the official rule
     assert wave.resume_hours == 72
     assert wave.budget == 160
+    assert wave.contact == PLACEHOLDER_CONTACT
 
 
 def test_every_key_is_read(tmp_path: Path) -> None:
@@ -66,7 +68,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
 
 
 def test_what_is_left_out(tmp_path: Path) -> None:
-    wave = loaded(tmp_path, "\n".join(GOOD.split("\n")[:5]))
+    wave = loaded(tmp_path, "\n".join(GOOD.split("\n")[:6]))
     assert (wave.languages, wave.service_codes, wave.services_each) == (("en",), (), 0)
     assert (wave.shuffle_blocks, wave.shuffle_items, wave.extension) == (True, False, "address")
     assert (wave.resume_hours, wave.budget, wave.countries) == (72, 160, ("+233",))
@@ -95,6 +97,10 @@ def test_an_instrument_version_may_be_named(tmp_path: Path) -> None:
         ('owner = "Ghana Statistical Service"', 'owner = "中"', "owner", "U+4E2D"),
         ('contact = "0800 000 000"', 'contact = "`"', "contact", "U+0060"),
         ('code = "*384*16#"\n', 'code = "*384*1ю#"\n', "code", "U+044E"),
+        ("free = true\n", "", "free", "free of charge (reverse-billed), or change the consent text"),
+        ("free = true", "free = false", "free", "raise the instrument's version"),
+        ("free = true", "free = 1", "free", "must be a bool"),
+        ("free = true", 'free = ""', "free", "must be a bool"),
         ('["en", "fr"]', '["en", "ak"]', "languages", "'ak' has no text file; known: en, fr"),
         ('["en", "fr"]', "[]", "languages", "name at least one"),
         ('["en", "fr"]', '"en"', "languages", "must be a list"),
