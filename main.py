@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.settings import PREFIX, RUN_ENV, SECRETS, Settings, make_secrets
+from gateway.settings import PREFIX, RUN_ENV, SECRETS, Settings, SettingsError, make_secrets
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from flows.wave import Wave
 
 app = typer.Typer(
-    help="Dial 16: a USSD and SMS survey gateway for SDG indicator 16.6.2.",
+    help="Dial 16: a USSD survey gateway for SDG indicator 16.6.2.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,  # it would print local variables: numbers, answers, secrets
@@ -50,6 +50,19 @@ def read_wave(settings: Settings) -> "Wave":
     return load_wave(settings.wave_file, load(settings.instrument_dir))
 
 
+def refuse_placeholder(wave: "Wave", settings: Settings) -> None:
+    """Raises SettingsError where real respondents would be told a contact that is nobody's."""
+    from flows.wave import PLACEHOLDER_CONTACT
+
+    if wave.contact == PLACEHOLDER_CONTACT and not settings.simulator:
+        raise SettingsError(
+            [
+                f"{settings.wave_file}: contact: {PLACEHOLDER_CONTACT} is a placeholder; give the number that"
+                f" respondents can call (or set {PREFIX}SIMULATOR=on, for trying things out)"
+            ]
+        )
+
+
 # ---------------------------------------------------------------- the service
 
 
@@ -69,6 +82,7 @@ def run() -> None:
         settings = replace(settings, simulator=settings.simulator is not False)
         supervisor.refuse_port_in_use(settings.host, settings.port)
         wave, url = read_wave(settings), settings.base_url
+        refuse_placeholder(wave, settings)
         dial = wave.code if settings.simulator else ""
         supervisor.run(
             Path(__file__).resolve(),
@@ -86,13 +100,17 @@ def run() -> None:
 def serve() -> None:
     """Serve the webhooks and pages: the gateway alone, as many times as needed."""
     settings = read_settings("REDIS_URL", *SECRETS)
+    import logging
+
     import uvicorn
 
     from gateway.app import create_app
 
     log_to_stderr(settings)
+    wave = read_wave(settings)
+    refuse_placeholder(wave, settings)
     application = create_app(
-        wave=read_wave(settings),
+        wave=wave,
         live_url=settings.redis_url,
         database_url=settings.database_url,
         pseudonym_key=settings.pseudonym_key,
@@ -100,7 +118,7 @@ def serve() -> None:
         simulator_secret=settings.simulator_secret if settings.simulator else None,
         live_days=settings.live_days,
     )
-    uvicorn.run(
+    config = uvicorn.Config(
         application,
         host=settings.host,
         port=settings.port,
@@ -113,6 +131,14 @@ def serve() -> None:
         timeout_keep_alive=75,  # longer than an aggregator's or proxy's own, so that they close first
         timeout_graceful_shutdown=5,
     )
+    # A refusal at start is told in its own words, below; uvicorn would show where in our code it arose.
+    logging.getLogger("uvicorn.error").addFilter(lambda _: not hasattr(application.state, "refusal"))
+    server = uvicorn.Server(config)
+    server.run()
+    if refusal := getattr(application.state, "refusal", None):
+        raise refusal
+    if not server.started:
+        raise typer.Exit(3)
 
 
 @app.command()
@@ -147,8 +173,10 @@ def work() -> None:
     """Run queued and recurring jobs: an RQ worker, one or several."""
     from datetime import datetime, timedelta
 
+    from sqlalchemy.exc import OperationalError
+
     from gateway import jobs
-    from storage.database import open_engine
+    from storage.database import check_schema, open_engine
     from storage.record import close_unfinished
 
     settings = read_settings("REDIS_URL")
@@ -156,8 +184,17 @@ def work() -> None:
     window = timedelta(hours=read_wave(settings).resume_hours)
 
     def close(now: datetime) -> int:
-        return close_unfinished(open_engine(settings.database_url), now - window)
+        engine = open_engine(settings.database_url)
+        check_schema(engine)
+        return close_unfinished(engine, now - window)
 
+    engine = open_engine(settings.database_url)
+    try:
+        check_schema(engine)
+    except OperationalError:  # jobs ask again
+        say("the database is not reached; jobs that need it are done once it is back")
+    finally:
+        engine.dispose()
     composition = jobs.Composition(close_unfinished=close)
     jobs.work(settings.redis_url, composition)
 
@@ -191,12 +228,13 @@ def check(
     ] = None,
 ) -> None:
     """Prove the instrument over all its paths, languages and modes; list all faults, exit 1 on any."""
-    from flows.check import check as walk
+    from flows.check import check_files
     from flows.drawing import draw_flow
     from flows.printed import print_questionnaire
 
-    wave = read_wave(read_settings())
-    for walked in walk(wave):
+    settings = read_settings()
+    wave, walks = check_files(settings.wave_file, settings.instrument_dir)
+    for walked in walks:
         typer.echo(
             f"{walked.language} ({walked.status}) {walked.mode}: {walked.screens} screens, the widest"
             f" {walked.widest} septets; {walked.keys} keys tried, {walked.routes} routes, each ends;"
@@ -246,30 +284,33 @@ def dial(
 def demo(
     respondents: Annotated[int, typer.Argument(min=1, max=20_000, help="How many dial.")] = 200,
     seed: Annotated[int, typer.Option(help="The same seed plays the same respondents.")] = 16,
-    really: Annotated[bool, typer.Option(help="Into a PostgreSQL database too: they stay there.")] = False,
+    really: Annotated[
+        bool,
+        typer.Option("--really", help="Into the service that runs here: made-up answers stay in its data."),
+    ] = False,
 ) -> None:
     """Simulated respondents through the real webhook, with drop-outs and duplicates; then the table.
 
-    Uses the service that runs here, or starts one in a temporary folder. Exit 1 unless every answer
-    that was acknowledged is recorded, once.
+    In a service of its own in a temporary folder, unless --really. Exit 1 unless every answer that was
+    acknowledged is recorded, once.
     """
     from gateway.demo import temporary_service
     from gateway.supervisor import not_ready
 
     settings = read_settings(run_folder=True)
-    if settings.missing_secrets or not_ready(settings.base_url):
-        say("no service is running here; one is started in a temporary folder")
+    if not really:
+        say("a service of the demonstration's own is started in a temporary folder")
         with temporary_service(
             Path(__file__).resolve(), os.environ, settings.wave_file, settings.instrument_dir
         ) as folder:
             theirs = Settings.from_environment({}, folder / ".env", folder / RUN_ENV, needs=SECRETS)
             passed = _demo(theirs, respondents, seed)
-    elif really or settings.database_url.startswith("sqlite"):
-        passed = _demo(settings, respondents, seed)
-    else:
-        say("the service that runs here keeps its answers in PostgreSQL, where made-up ones would be taken")
-        say("for real ones: say --really if that database is for trying things out")
+    elif settings.missing_secrets or (reasons := not_ready(settings.base_url)):
+        why = "; ".join(reasons) if not settings.missing_secrets else "it has no secrets"
+        say(f"no service is ready here ({why}): start one with `make run`, or leave --really out")
         passed = False
+    else:
+        passed = _demo(settings, respondents, seed)
     raise typer.Exit(0 if passed else 1)
 
 
@@ -280,8 +321,9 @@ def _demo(settings: Settings, respondents: int, seed: int) -> bool:
     wave, engine = read_wave(settings), open_engine(settings.database_url)
     hook = f"{settings.base_url}/hooks/africastalking/{settings.webhook_secrets[0]}/ussd"
     return demonstration.demo(
-        wave, hook, engine, settings.pseudonym_key, respondents, seed, lambda: show_indicator(engine, wave)
-    )
+        wave, hook, engine, settings.pseudonym_key, respondents, seed,
+        lambda: show_indicator(engine, wave, wave.id),
+    )  # fmt: skip
 
 
 # ---------------------------------------------------------------- results
@@ -291,7 +333,7 @@ def _demo(settings: Settings, respondents: int, seed: int) -> bool:
 def export(
     folder: Annotated[Path, typer.Argument(help="Where to write the CSV files.")] = Path("export"),
 ) -> None:
-    """Write the responses as CSV: long, wide, and the codebook."""
+    """Write the responses of all waves, told apart in column `wave`, as CSV: long, wide, the codebook."""
     from rich.progress import Progress, TaskID
 
     from storage.analysis.export import export_csv
@@ -315,19 +357,26 @@ def export(
 @app.command()
 def indicator(
     csv: Annotated[bool, typer.Option("--csv", help="As CSV, for another program.")] = False,
-    wave: Annotated[str, typer.Option(help="One wave by its id; all of them if not given.")] = "",
+    wave: Annotated[str, typer.Option(help="A wave by its id; the wave file's if not given.")] = "",
+    all_waves: Annotated[bool, typer.Option("--all-waves", help="All waves pooled.")] = False,
 ) -> None:
     """Show the indicator by service: attribute shares, their mean, the overall share. Unweighted."""
     from storage.database import check_schema, open_engine
 
+    if wave and all_waves:
+        raise typer.BadParameter("give --wave or --all-waves")
     settings = read_settings()
     engine = open_engine(settings.database_url)
     check_schema(engine)
-    show_indicator(engine, read_wave(settings), wave or None, csv)
+    ours = read_wave(settings)
+    only = None if all_waves else wave or ours.id
+    if not csv:
+        say(f"wave {only}; --all-waves pools all" if only else "all waves, pooled")
+    show_indicator(engine, ours, only, csv)
 
 
-def show_indicator(engine: "Engine", wave: "Wave", only: str | None = None, csv: bool = False) -> None:
-    """The indicator's rows on the standard output."""
+def show_indicator(engine: "Engine", wave: "Wave", only: str | None, csv: bool = False) -> None:
+    """The indicator's rows, of wave `only` or of all, on the standard output."""
     from rich.console import Console
 
     from storage.analysis.indicator import indicator as compute
@@ -349,24 +398,25 @@ def erase() -> None:
     import asyncio
 
     from gateway.erasure import erase_respondent
-    from storage.embedded import socket_path
+    from storage.embedded import embedded_url
 
     settings = read_settings("PSEUDONYM_KEY", run_folder=True)
+    wave = read_wave(settings)
     msisdn = typer.prompt("Number, in international form (+...)", hide_input=sys.stdin.isatty())
     erased = asyncio.run(
         erase_respondent(
             "+" + "".join(c for c in msisdn if c.isdigit()),
-            wave=read_wave(settings),
-            live_url=settings.redis_url or f"unix://{socket_path(settings.data_dir)}",
+            wave=wave,
+            live_url=settings.redis_url or embedded_url(settings.data_dir),
             database_url=settings.database_url,
             pseudonym_key=settings.pseudonym_key,
             live_days=settings.live_days,
         )
     )
-    if not erased.receipt and not erased.interviews:
+    if not erased.receipts and not erased.interviews:
         say("nobody is known by that number here; nothing to erase")
         raise typer.Exit(1)
-    typer.echo(f"Erased. Receipt: {erased.receipt or '-'}. Interviews: {erased.interviews}.")
+    typer.echo(f"Erased. Receipt: {', '.join(erased.receipts) or '-'}. Interviews: {erased.interviews}.")
 
 
 # ---------------------------------------------------------------- words and refusals
@@ -389,12 +439,15 @@ def refusals() -> tuple[type[Exception], ...]:
     """Errors that tell the operator what to do; any other is a bug and shows where it came from."""
     from flows.instrument import InstrumentError
     from gateway.demo import DemoError
-    from gateway.settings import SettingsError
     from gateway.supervisor import RunError
     from storage.database import DatabaseURLError, SchemaError
     from storage.embedded import EmbeddedError
+    from storage.resp import Unavailable
 
-    return SettingsError, InstrumentError, RunError, EmbeddedError, DemoError, DatabaseURLError, SchemaError
+    return (
+        SettingsError, InstrumentError, RunError, EmbeddedError, DemoError, DatabaseURLError, SchemaError,
+        Unavailable,
+    )  # fmt: skip
 
 
 def main() -> None:
@@ -402,10 +455,13 @@ def main() -> None:
     try:
         app()
     except Exception as error:
+        import redis
         from sqlalchemy.exc import OperationalError
 
         if isinstance(error, OperationalError):  # its text may name the address and the user
             say("the database is not reached: see that it runs and that DIAL16_DATABASE_URL is right")
+        elif isinstance(error, (redis.ConnectionError, redis.TimeoutError)):
+            say("the live store is not reached: see that it runs and that DIAL16_REDIS_URL is right")
         elif isinstance(error, refusals()):
             for line in str(error).splitlines():
                 say(line)

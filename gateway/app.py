@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from sqlalchemy import Engine, inspect
 
 from flows.instrument import Fault, InstrumentError
 from flows.wave import Wave
@@ -19,14 +20,17 @@ from gateway.dialogue import Dialogue
 from gateway.health import look_at_parts
 from gateway.lookup import RecordLookup
 from gateway.pages import page_routes
+from gateway.settings import OTHER_KEY, SettingsError
 from gateway.webhooks import Doors, webhook_routes
-from storage.database import open_engine
-from storage.live import LiveStore
+from storage.database import SchemaError, check_schema, open_engine
+from storage.live import LiveStore, key_id
 from storage.resp import Unavailable
 from storage.respondents import Pseudonyms
 
 log = logging.getLogger("dial16.app")
 T = TypeVar("T")
+
+_SCHEMA_SECONDS = 2.0  # that a start waits for the database
 
 
 def create_app(
@@ -39,10 +43,15 @@ def create_app(
     simulator_secret: str | None,
     live_days: int,
 ) -> FastAPI:
-    """The gateway. `secrets` open Africa's Talking's webhooks; `simulator_secret` None: no simulator."""
+    """The gateway. `secrets` open Africa's Talking's webhooks; `simulator_secret` None: no simulator.
+
+    Its start raises InstrumentError, SettingsError or SchemaError, kept in `state.refusal` too, where
+    the stores are another instrument's, another key's or another release's.
+    """
     live = LiveStore(live_url, live_days)
     engine = open_engine(database_url)
     lookup = RecordLookup(engine, live_days)
+    our_key = key_id(pseudonym_key)
     dialogue = Dialogue(
         wave, live, Pseudonyms(pseudonym_key), lookup.find, find_instrument=lookup.instrument
     )  # fmt: skip
@@ -56,9 +65,15 @@ def create_app(
     )  # fmt: skip
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         try:
-            await _keep_instrument(dialogue)
+            try:
+                await _keep_instrument(dialogue)
+                await _keep_key(live, our_key)
+                await _refuse_other_schema(engine)
+            except (InstrumentError, SettingsError, SchemaError) as error:
+                app.state.refusal = error
+                raise
             # Start-up's objects live for good: out of the collector's sight, its pauses shrink from some
             # 60 ms to nothing and a hop gets a fifth cheaper (bench/README.md).
             gc.collect()
@@ -88,7 +103,7 @@ def create_app(
     @app.get("/health/ready")
     async def health_ready() -> JSONResponse:
         """Every part works (200), or which does not and why (503)."""
-        parts = await asyncio.to_thread(look_at_parts, probe, engine, wave)
+        parts = await asyncio.to_thread(look_at_parts, probe, engine, wave, our_key)
         ready = all(part["up"] for part in parts.values())
         return JSONResponse({"ready": ready, "parts": parts}, 200 if ready else 503)
 
@@ -117,3 +132,34 @@ async def _keep_instrument(dialogue: Dialogue) -> None:
                 )
             ]
         )
+
+
+async def _keep_key(live: LiveStore, ours: str) -> None:
+    """Notes which pseudonym key this live store's interviews are kept under.
+
+    Raises SettingsError if that is another one. A live store that is away is looked at by readiness.
+    """
+    try:
+        if not await live.keep_key(ours):
+            raise SettingsError([OTHER_KEY])
+    except Unavailable as error:
+        log.error("%s; the pseudonym key is not compared", error)
+
+
+async def _refuse_other_schema(engine: Engine) -> None:
+    """Raises SchemaError if the database has an older or a newer release's schema.
+
+    One that is away, slow or still empty keeps nobody from answering: readiness tells of it.
+    """
+    try:
+        async with asyncio.timeout(_SCHEMA_SECONDS):
+            await asyncio.to_thread(_look_at_schema, engine)
+    except SchemaError:
+        raise
+    except Exception as error:  # its text may name the address and the user
+        log.warning("the database is not reached (%s); its schema is not compared", type(error).__name__)
+
+
+def _look_at_schema(engine: Engine) -> None:
+    if inspect(engine).has_table("alembic_version"):
+        check_schema(engine)

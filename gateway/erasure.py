@@ -2,35 +2,63 @@
 
 from dataclasses import dataclass
 
+from sqlalchemy import Engine, select
+
 from flows.wave import Wave
 from gateway.dialogue import Dialogue
 from gateway.lookup import RecordLookup
-from storage.database import check_schema, open_engine
-from storage.live import LiveStore
+from gateway.settings import OTHER_KEY, SettingsError
+from storage.database import check_schema, open_engine, reading
+from storage.live import LiveStore, key_id
+from storage.models import Interview, table_of
+from storage.resp import Unavailable
 from storage.respondents import Pseudonyms, erase
 
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    receipt: str  # "" where there was nothing to withdraw in this wave
+    receipts: tuple[str, ...]  # one a wave that the live store or the record could still go on with
     interviews: int  # erased in the record, over all waves; later ones on the stream follow
 
 
 async def erase_respondent(
     msisdn: str, *, wave: Wave, live_url: str, database_url: str, pseudonym_key: bytes, live_days: int
 ) -> Erased:
-    """Takes a respondent's answers out of the live store and the record.
+    """Takes a respondent's answers of every wave out of the live store and the record.
 
-    Raises Unavailable or SQLAlchemyError while a store is away: nothing is promised then, try again.
+    Raises SettingsError under another key than the live store's; Unavailable or SQLAlchemyError while
+    a store is away: nothing is promised then, try again.
     """
     live, engine = LiveStore(live_url, live_days), open_engine(database_url)
     try:
         check_schema(engine)
+        if not await live.knows_key(key_id(pseudonym_key)):
+            raise SettingsError([OTHER_KEY])
         pseudonyms = Pseudonyms(pseudonym_key)
-        dialogue = Dialogue(wave, live, pseudonyms, RecordLookup(engine, live_days).find)
-        receipt = await dialogue.withdraw(msisdn)
-        erased = erase(engine, pseudonyms.of(msisdn), receipt=receipt)
-        return Erased(receipt or "", erased)
+        lookup = RecordLookup(engine, live_days)
+        dialogue = Dialogue(wave, live, pseudonyms, lookup.find, find_instrument=lookup.instrument)
+        respondent = pseudonyms.of(msisdn)
+        receipts, interviews = [], 0
+        # This wave too where the record does not know it yet: what was said is on its way.
+        for wave_id in dict.fromkeys((wave.id, *_waves_of(engine, respondent))):
+            receipt = await dialogue.withdraw(msisdn, wave_id)
+            interviews += erase(engine, respondent, wave_id, receipt)
+            if receipt:
+                receipts.append(receipt)
+        return Erased(tuple(receipts), interviews)
+    except Unavailable as error:
+        raise Unavailable(
+            f"{error}: nothing is promised; see that it runs (`make run`) and that DIAL16_REDIS_URL is right,"
+            " then try again"
+        ) from None
     finally:
         await live.close()
         engine.dispose()
+
+
+def _waves_of(engine: Engine, respondent: str) -> list[str]:
+    """The waves that the record has an interview of this pseudonym in."""
+    wave = table_of(Interview).c.wave
+    asked = select(wave).where(table_of(Interview).c.respondent == respondent).distinct().order_by(wave)
+    with reading(engine) as db:
+        return list(db.execute(asked).scalars())

@@ -1,23 +1,30 @@
 """Whether every part works, with a line for the operator about each that does not."""
 
-from typing import Any
+from typing import Any, cast
 
 import redis
 from sqlalchemy import Engine
 
 from flows.wave import Wave
+from gateway.jobs import worker_health
+from gateway.settings import OTHER_KEY
 from storage.database import SchemaError, check_schema
+from storage.live import KEY_ID
 from storage.recorder import health
 
 
-def look_at_parts(probe: "redis.Redis", engine: Engine, wave: Wave) -> dict[str, dict[str, Any]]:
-    """Each part: whether it is up, and a line for the operator."""
+def look_at_parts(
+    probe: "redis.Redis", engine: Engine, wave: Wave, our_key: str
+) -> dict[str, dict[str, Any]]:
+    """Each part: whether it is up, and a line for the operator. `our_key`: the pseudonym key's id."""
     parts: dict[str, dict[str, Any]] = {
         "instrument": {"up": True, "detail": f"{wave.instrument.reference}, wave {wave.id}"}
     }
     try:
         probe.ping()
-        parts["live store"] = {"up": True, "detail": "answers"}
+        stands = cast(bytes | None, probe.get(KEY_ID))
+        ours = stands is None or stands == our_key.encode()
+        parts["live store"] = {"up": ours, "detail": "answers" if ours else OTHER_KEY}
     except redis.RedisError as error:
         parts["live store"] = {
             "up": False,
@@ -29,9 +36,11 @@ def look_at_parts(probe: "redis.Redis", engine: Engine, wave: Wave) -> dict[str,
     except Exception as error:
         detail = str(error) if isinstance(error, SchemaError) else f"{type(error).__name__}: not reached"
         parts["database"] = {"up": False, "detail": detail}
-    try:
-        up, detail = health(probe)
-        parts["recorder"] = {"up": up, "detail": detail}
-    except redis.RedisError:
-        parts["recorder"] = {"up": False, "detail": "unknown while the live store is away"}
+    away = False  # asked once: each further question would wait as long again
+    for name, ask in (("recorder", health), ("worker", worker_health)):
+        try:
+            up, detail = (False, "") if away else ask(probe)
+        except redis.RedisError:
+            up, away = False, True
+        parts[name] = {"up": up, "detail": "unknown while the live store is away" if away else detail}
     return parts

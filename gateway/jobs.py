@@ -11,18 +11,21 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
-from rq import Queue
+from rq import Queue, worker_registration
 from rq import Worker as RQWorker
 from rq.exceptions import DuplicateJobError
 from rq.serializers import JSONSerializer
+from rq.utils import utcparse
 
 QUEUE = "dial16"
 SWEEP_EVERY = timedelta(minutes=10)
+_WORKER_TTL = 90  # seconds; a worker that waits for jobs gives a sign of life every 75
+_RUNNING = timedelta(seconds=150)  # a sign of life within this time: it runs
 
 log = logging.getLogger("dial16.jobs")
 
@@ -91,6 +94,23 @@ def work(redis_url: str, composition: Composition, *, burst: bool = False) -> No
     """Run jobs until SIGTERM, with the scheduler for those due later."""
     compose(composition)
     queue, connection = open_queue(redis_url)
-    worker = Worker([queue], connection=connection, serializer=JSONSerializer, maintenance_interval=60)
+    worker = Worker(
+        [queue], connection=connection, serializer=JSONSerializer, maintenance_interval=60,
+        worker_ttl=_WORKER_TTL,
+    )  # fmt: skip
     worker.log_job_description = False
     worker.work(with_scheduler=True, burst=burst, logging_level="WARNING")
+
+
+def worker_health(live: "redis.Redis") -> tuple[bool, str]:
+    """Whether a worker runs, and a line for the operator. Raises redis.RedisError.
+
+    Asks Redis itself: RQ's own way would set the connection's time-outs to a worker's minutes.
+    """
+    names = worker_registration.get_keys(queue=Queue(QUEUE, connection=live, serializer=JSONSerializer))
+    signs = [cast(bytes | None, live.hget(name, "last_heartbeat")) for name in names]
+    since = datetime.now(UTC) - _RUNNING
+    running = sum(sign is not None and utcparse(sign.decode()) > since for sign in signs)
+    if not running:
+        return False, "none runs: start `python main.py work`"
+    return True, f"{running} running"

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
+from urllib.parse import quote
 
 #: `sun_path` holds 108 bytes on Linux and 104 on macOS, with the final zero (unix(7), sys/un.h).
 _LONGEST_SOCKET_PATH = 103
@@ -104,15 +105,29 @@ def socket_path(folder: Path) -> Path:
     return target
 
 
+def embedded_url(data_dir: Path) -> str:
+    """Where the server of `run` in this data folder is reached. Changes nothing, for the verbs beside it."""
+    path = _folder(data_dir) / "valkey.sock"
+    return _url(Path(os.readlink(path)) if path.is_symlink() else path)
+
+
+def _folder(data_dir: Path) -> Path:
+    return data_dir / "valkey"
+
+
+def _url(socket_file: Path) -> str:
+    return f"unix://{quote(str(socket_file))}"
+
+
 class EmbeddedValkey:
     """One server of ours over one folder. The caller holds `lock_folder` on the data folder."""
 
     def __init__(self, data_dir: Path):
-        self.folder = data_dir / "valkey"
+        self.folder = _folder(data_dir)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
         self.socket = socket_path(self.folder)
-        self.url = f"unix://{self.socket}"
+        self.url = _url(self.socket)
         self.pid_file = self.folder / "valkey.pid"
 
     def command(self) -> list[str]:

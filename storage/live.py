@@ -4,12 +4,14 @@
     dial16:events                         what happened, a stream that the recorder folds into SQL
     dial16:instruments                    every instrument version that a live interview may be on
     dial16:born                           when this store was last found empty, ms
+    dial16:key                            tells whether pseudonyms are still made with the same key
 
 The write is one script: if the version is the one that was read, the state is set and the events
 are appended, else what is there now comes back and nothing is written.
 """
 
 import hashlib
+import hmac
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +24,7 @@ from storage.resp import RespClient, Unavailable
 EVENTS = "dial16:events"
 _INSTRUMENTS = "dial16:instruments"
 _BORN = "dial16:born"
+KEY_ID = "dial16:key"
 
 _COMMIT = """
 if redis.call('GETRANGE', KEYS[1], 0, 7) ~= ARGV[1] then return redis.call('GET', KEYS[1]) end
@@ -95,6 +98,11 @@ def load_live(raw: bytes) -> Live:
     )
 
 
+def key_id(pseudonym_key: bytes) -> str:
+    """Tells pseudonym keys apart without giving one away."""
+    return hmac.digest(pseudonym_key, b"dial16 id of the pseudonym key v1", "sha256").hex()[:16]
+
+
 def hop_entry(
     live: Live, respondent: str, at: int, effects: list[dict[str, Any]], opened: dict[str, str] | None
 ) -> bytes:
@@ -160,6 +168,16 @@ class LiveStore:
         """Notes the birth of an empty store, once; the birth that stands then."""
         await self._call("SET", _BORN, str(at), "NX")
         return int(await self._call("GET", _BORN) or at)
+
+    async def keep_key(self, ours: str) -> bool:
+        """Keeps the id of the pseudonym key, once; whether the one that stands then is ours."""
+        await self._call("SET", KEY_ID, ours, "NX")
+        return await self.knows_key(ours)
+
+    async def knows_key(self, ours: str) -> bool:
+        """Whether no other pseudonym key than ours has been used here."""
+        stands = await self._call("GET", KEY_ID)
+        return stands is None or bytes(stands) == ours.encode()
 
     async def keep_instrument(self, reference: str, digest: str, sources: dict[str, str]) -> str:
         """Keeps an instrument version, once; the digest of the one that stands then."""

@@ -1,23 +1,26 @@
 """Withdrawal at the office's request, on real stores."""
 
 import asyncio
+from dataclasses import replace
 
+import pytest
 import redis
 from sqlalchemy import Engine, text
 
+from flows.questionnaire import UNANSWERED
+from flows.wave import Wave
 from gateway.erasure import Erased, erase_respondent
+from gateway.settings import SettingsError
 from storage.database import migrate, open_engine
-from storage.live import EVENTS
+from storage.live import EVENTS, key_id
 from storage.recorder import Recorder
 from tests.gateway_app import KEY, NUMBER, OTHER_NUMBER, WAVE, Talk, welcome
 
 
-async def _answer(url: str, number: str) -> None:
-    async with Talk(url) as talk:
-        await talk.hop("", number=number)
-        await talk.hop("1", number=number)
-        await talk.hop("1*101", number=number)
-        await talk.hop("1*101*102", number=number)
+async def _answer(url: str, number: str, wave: Wave = WAVE, session: str = "A") -> None:
+    async with Talk(url, wave) as talk:
+        for text_so_far in ("", "1", "1*101", "1*101*102"):
+            await talk.hop(text_so_far, session=session, number=number)
 
 
 def _record(url: str, engine: Engine) -> None:
@@ -34,10 +37,10 @@ def _numbers(engine: Engine) -> list[int]:
         )
 
 
-def _erase(redis_url: str, database_url: str, number: str) -> Erased:
+def _erase(redis_url: str, database_url: str, number: str, key: bytes = KEY) -> Erased:
     return asyncio.run(
         erase_respondent(
-            number, wave=WAVE, live_url=redis_url, database_url=database_url, pseudonym_key=KEY, live_days=90
+            number, wave=WAVE, live_url=redis_url, database_url=database_url, pseudonym_key=key, live_days=90
         )
     )
 
@@ -50,13 +53,14 @@ def test_the_office_erases_what_is_recorded_and_what_is_on_its_way(redis_url: st
     asyncio.run(_answer(redis_url, OTHER_NUMBER))  # still on the stream
     mine = _erase(redis_url, database_url, NUMBER)
     other = _erase(redis_url, database_url, OTHER_NUMBER)
-    assert len(mine.receipt) == len(other.receipt) == 6
+    (my_receipt,), (other_receipt,) = mine.receipts, other.receipts
+    assert len(my_receipt) == len(other_receipt) == 6
     assert (mine.interviews, other.interviews) == (1, 0)
     _record(redis_url, engine)
     assert _numbers(engine) == []
     with engine.connect() as db:
         standing = {tuple(row) for row in db.execute(text("SELECT disposition, receipt FROM interview"))}
-    assert standing == {("withdrawn", mine.receipt), ("withdrawn", other.receipt)}
+    assert standing == {("withdrawn", my_receipt), ("withdrawn", other_receipt)}
     engine.dispose()
 
 
@@ -65,12 +69,12 @@ def test_whoever_dials_after_it_is_told_and_keeps_the_receipt(redis_url: str, da
     migrate(engine, WAVE.instrument)
     asyncio.run(_answer(redis_url, NUMBER))
     first = _erase(redis_url, database_url, NUMBER)
-    assert _erase(redis_url, database_url, NUMBER).receipt == first.receipt
+    assert _erase(redis_url, database_url, NUMBER).receipts == first.receipts
 
     async def dial() -> None:
         async with Talk(redis_url) as talk:
             again = await talk.hop("", session="B")
-            assert (again.text, again.ends) == (f"Deleted. Receipt: {first.receipt}.", True)
+            assert (again.text, again.ends) == (f"Deleted. Receipt: {first.receipts[0]}.", True)
             late = await talk.hop("1*101*102*103", session="A")
             assert late.ends
             assert late.text != welcome(2)
@@ -82,5 +86,45 @@ def test_whoever_dials_after_it_is_told_and_keeps_the_receipt(redis_url: str, da
 def test_a_number_that_nobody_dialled_from_has_nothing_to_erase(redis_url: str, database_url: str) -> None:
     engine = open_engine(database_url)
     migrate(engine, WAVE.instrument)
-    assert _erase(redis_url, database_url, NUMBER) == Erased("", 0)
+    assert _erase(redis_url, database_url, NUMBER) == Erased((), 0)
+    engine.dispose()
+
+
+def test_answers_of_earlier_waves_leave_the_live_store_too(redis_url: str, database_url: str) -> None:
+    engine = open_engine(database_url)
+    migrate(engine, WAVE.instrument)
+    for wave_id in ("before", "w", "long before"):
+        for number in (NUMBER, OTHER_NUMBER):
+            asyncio.run(_answer(redis_url, number, replace(WAVE, id=wave_id), session=wave_id))
+    _record(redis_url, engine)
+    erased = _erase(redis_url, database_url, NUMBER)
+    assert (len(set(erased.receipts)), erased.interviews) == (3, 3)
+
+    async def stands() -> None:
+        for wave_id in ("before", "w", "long before"):
+            async with Talk(redis_url, replace(WAVE, id=wave_id)) as talk:
+                assert set(await talk.stands(NUMBER)) == {UNANSWERED}, wave_id
+                assert set(await talk.stands(OTHER_NUMBER)) != {UNANSWERED}, wave_id
+
+    asyncio.run(stands())
+    _record(redis_url, engine)
+    with engine.connect() as db:
+        receipts = db.execute(text("SELECT receipt FROM interview WHERE disposition = 'withdrawn'")).scalars()
+        assert set(receipts) == set(erased.receipts)
+    assert _numbers(engine) == [101, 101, 101, 102, 102, 102]  # the other one's
+    engine.dispose()
+
+
+def test_under_another_key_nothing_is_looked_for(redis_url: str, database_url: str) -> None:
+    engine = open_engine(database_url)
+    migrate(engine, WAVE.instrument)
+    asyncio.run(_answer(redis_url, NUMBER))
+    other = b"another key, which finds nobody here"
+    with redis.Redis.from_url(redis_url) as live:
+        assert _erase(redis_url, database_url, NUMBER, other) == Erased((), 0)  # nobody has kept one yet
+        assert live.get("dial16:key") is None  # and asking keeps none
+        live.set("dial16:key", key_id(KEY))
+    with pytest.raises(SettingsError, match="PSEUDONYM_KEY: is not the one"):
+        _erase(redis_url, database_url, NUMBER, other)
+    assert len(_erase(redis_url, database_url, NUMBER).receipts) == 1
     engine.dispose()
