@@ -26,7 +26,8 @@ _NONRESPONSE_WORDS = {
 _STATUS = {
     "draft": "**Draft.** This wording has not been reviewed. It is offered to respondents only where "
     "a wave allows drafts.",
-    "reviewed": "**Reviewed.** This wording may be offered to respondents.",
+    "reviewed": "**Reviewed.** This wording may be offered to respondents once the office that asks has "
+    "approved it.",
 }
 
 

@@ -84,6 +84,14 @@ def test_the_two_commands_of_the_readme_are_the_makefile_s() -> None:
         subprocess.run([command[0], "-n", command[1]], cwd=HERE, check=True, capture_output=True)
 
 
+def test_compose_mounts_the_wave_file() -> None:
+    text = (HERE / "deploy" / "compose.yaml").read_text("utf-8")
+    mounted = re.findall(r'"\./(\S+):(\S+):ro"', text)
+    assert mounted == [("wave.toml", "/etc/dial16/wave.toml")]
+    assert (HERE / "deploy" / mounted[0][0]).is_file()
+    assert f"{PREFIX}WAVE_FILE: {mounted[0][1]}" in text
+
+
 def test_every_verb_is_in_the_readme() -> None:
     text = (HERE / "README.md").read_text("utf-8")
     assert VERBS and all(f"`{verb}`" in text for verb in VERBS)
