@@ -200,13 +200,13 @@ def test_a_table_names_its_wave_its_dates_its_versions_and_its_interviews(engine
     assert by_item(rows)["water.a1"].n == 1
     day, later = date(2025, 11, 23), date(2025, 11, 25)
     assert {r.basis for r in rows} == {Basis(WAVE, day, day, ("small@1",), 1, 0)}
-    assert f"wave {WAVE}: 1 interview, 2025-11-23 to 2025-11-23, small@1" in printed(rows)
+    assert f"wave {WAVE} 1 interview, 2025-11-23 to 2025-11-23, small@1" in printed(rows)
     assert "simulator" not in printed(rows)
     pooled = indicator(engine, SMALL)
     assert pooled[0].basis == Basis("all waves", day, later, ("small@1", "small@2"), 2, 0)
-    assert "all waves: 2 interviews, 2025-11-23 to 2025-11-25, small@1, small@2" in printed(pooled)
-    assert "wave next [year]: 1 interview" in printed(indicator(engine, SMALL, wave="next [year]"))
-    assert "wave never: 0 interviews" in printed(indicator(engine, SMALL, wave="never"))
+    assert "all waves 2 interviews, 2025-11-23 to 2025-11-25, small@1, small@2" in printed(pooled)
+    assert "wave next [year] 1 interview" in printed(indicator(engine, SMALL, wave="next [year]"))
+    assert "wave never 0 interviews" in printed(indicator(engine, SMALL, wave="never"))
     file = io.StringIO()
     write_csv(pooled, file)
     for row in csv.DictReader(io.StringIO(file.getvalue())):

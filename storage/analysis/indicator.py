@@ -190,7 +190,7 @@ def _title(basis: Basis) -> str:
     made_of = f"{basis.interviews} interview{'' if basis.interviews == 1 else 's'}"
     if basis.interviews:
         made_of += f", {basis.first_date} to {basis.last_date}, {', '.join(basis.instruments)}"
-    return f"SDG indicator 16.6.2, {wave}: {made_of}"
+    return f"SDG indicator 16.6.2, {wave}\n{made_of}"
 
 
 def _caption(basis: Basis) -> str:
