@@ -134,11 +134,13 @@ def serve() -> None:
     # A refusal at start is told in its own words, below; uvicorn would show where in our code it arose.
     logging.getLogger("uvicorn.error").addFilter(lambda _: not hasattr(application.state, "refusal"))
     server = uvicorn.Server(config)
-    server.run()
-    if refusal := getattr(application.state, "refusal", None):
-        raise refusal
-    if not server.started:
-        raise typer.Exit(3)
+    try:
+        server.run()
+    except SystemExit:
+        if not hasattr(application.state, "refusal"):
+            raise
+    if hasattr(application.state, "refusal"):
+        raise application.state.refusal
 
 
 @app.command()

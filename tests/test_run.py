@@ -1,9 +1,11 @@
 """`run` for real: the whole service in a temporary folder, its children killed, its end."""
 
+import csv
 import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -161,22 +163,110 @@ def test_a_second_run_on_the_same_folder_or_port_says_so(running: Running, tmp_p
         assert "Traceback" not in refused.stderr
 
 
-def verb(running: Running, tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def verb(
+    running: Running, tmp_path: Path, *words: str, said: str = "", **more: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(MAIN), *words],
-        env=environment(running.folder, running.port), cwd=tmp_path,
-        capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL,
+        env=environment(running.folder, running.port, **more), cwd=tmp_path,
+        capture_output=True, text=True, timeout=120, input=said,
     )  # fmt: skip
 
 
+def respondents(running: Running) -> int:
+    with sqlite3.connect(running.folder / "dial16.sqlite3") as db:
+        return int(db.execute("SELECT count(*) FROM respondent").fetchone()[0])
+
+
+def test_a_respondent_is_erased_beside_the_running_service(running: Running, tmp_path: Path) -> None:
+    running.dial("mine")
+    assert running.dial("mine", "1").startswith("CON ")
+    wait_until(lambda: respondents(running) == 1, "the record")
+    done = verb(running, tmp_path, "erase", said="+233 000 000 001\n")
+    assert done.returncode == 0, done.stderr
+    receipt = done.stdout.partition("Receipt: ")[2][:6]
+    assert "Interviews: 1." in done.stdout and receipt in running.dial("again")
+    nobody = verb(running, tmp_path, "erase", said="+233000000002\n")
+    assert nobody.returncode == 1 and "nobody is known" in nobody.stderr
+    other = verb(
+        running, tmp_path, "erase", said="+233000000001\n", DIAL16_PSEUDONYM_KEY="another key of " + 30 * "x"
+    )
+    assert other.returncode == 1 and "PSEUDONYM_KEY: is not the one" in other.stderr
+
+    running.process.send_signal(signal.SIGTERM)
+    running.process.wait(60)
+    away = verb(running, tmp_path, "erase", said="+233000000001\n")
+    assert away.returncode == 1 and "try again" in away.stderr and "Traceback" not in away.stderr
+
+
+def test_a_demonstration_brings_its_own_service(running: Running, tmp_path: Path) -> None:
+    done = verb(running, tmp_path, "demo", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "temporary folder" in done.stderr and respondents(running) == 0
+    nowhere = Running(None, tmp_path / "no", "", free_port(), tmp_path)  # type: ignore[arg-type]
+    refused = verb(nowhere, tmp_path, "demo", "2", "--really")
+    assert refused.returncode == 1 and "no service is ready here" in refused.stderr
+
+
+SECRETS_SET = {
+    "DIAL16_WEBHOOK_SECRET": "a-secret-of-the-tests-0123456789abcdef",
+    "DIAL16_PSEUDONYM_KEY": "a-key-of-the-tests-0123456789abcdefghij",
+}
+
+
+@pytest.mark.parametrize("name", ["serve", "work"])
+def test_another_release_s_schema_is_refused_in_words(name: str, tmp_path: Path) -> None:
+    nowhere = Running(None, tmp_path, "", free_port(), tmp_path)  # type: ignore[arg-type]
+    more = SECRETS_SET | {"DIAL16_REDIS_URL": "redis://127.0.0.1:9/0", "DIAL16_SIMULATOR": "on"}
+    assert verb(nowhere, tmp_path, "migrate").returncode == 0
+    with sqlite3.connect(tmp_path / "dial16.sqlite3") as db:
+        db.execute("UPDATE alembic_version SET version_num = '9999'")
+    refused = verb(nowhere, tmp_path, name, **more)
+    assert refused.returncode == 1 and "newer than this release" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("name", ["serve", "run"])
+def test_a_placeholder_is_no_contact_for_respondents(name: str, tmp_path: Path) -> None:
+    nowhere = Running(None, tmp_path, "", free_port(), tmp_path)  # type: ignore[arg-type]
+    more = SECRETS_SET | {"DIAL16_SIMULATOR": "off"}
+    if name == "serve":
+        more["DIAL16_REDIS_URL"] = "redis://127.0.0.1:9/0"
+    refused = verb(nowhere, tmp_path, name, **more)
+    assert refused.returncode == 1 and "0800 000 000 is a placeholder" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_verb_whose_live_store_is_away_says_so(tmp_path: Path) -> None:
+    nowhere = Running(None, tmp_path, "", free_port(), tmp_path)  # type: ignore[arg-type]
+    more = {"DIAL16_REDIS_URL": "redis://127.0.0.1:9/0"}
+    assert verb(nowhere, tmp_path, "migrate").returncode == 0
+    for words in (("work",), ("record", "--replay")):
+        refused = verb(nowhere, tmp_path, *words, **more)
+        assert refused.returncode == 1 and "DIAL16_REDIS_URL" in refused.stderr, refused.stderr
+        assert "Traceback" not in refused.stderr
+
+
+def shares(csv_text: str) -> list[list[str]]:
+    """The rows without what they say of waves and dates."""
+    return [row[:9] for row in csv.reader(csv_text.splitlines())]
+
+
 def test_demo_and_results_beside_the_running_service(running: Running, tmp_path: Path) -> None:
-    done = verb(running, tmp_path, "demo", "25")
+    done = verb(running, tmp_path, "demo", "25", "--really")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Everything acknowledged is recorded, once." in done.stdout
     assert "SDG indicator 16.6.2" in done.stdout and "temporary folder" not in done.stderr
 
     table = verb(running, tmp_path, "indicator", "--csv")
     assert table.returncode == 0 and len(table.stdout.splitlines()) == 1 + 4 * 7
+    with sqlite3.connect(running.folder / "dial16.sqlite3") as db:
+        db.execute("UPDATE interview SET wave = 'another' WHERE wave = 'pilot-2026'")
+    ours = verb(running, tmp_path, "indicator", "--csv").stdout
+    named = verb(running, tmp_path, "indicator", "--csv", "--wave", "another").stdout
+    pooled = verb(running, tmp_path, "indicator", "--csv", "--all-waves").stdout
+    assert shares(pooled) == shares(named) == shares(table.stdout) != shares(ours)
+    assert verb(running, tmp_path, "indicator", "--all-waves", "--wave", "another").returncode == 2
     exported = verb(running, tmp_path, "export", "out")
     assert exported.returncode == 0, exported.stderr
     names = {path.name for path in (tmp_path / "out").iterdir()}
@@ -210,7 +300,8 @@ def test_help_names_every_verb() -> None:
     shown = subprocess.run(
         [sys.executable, str(MAIN), "--help"], capture_output=True, text=True, check=True
     ).stdout
-    verbs = "run serve record work migrate check dial demo export indicator".split()
+    verbs = "run serve record work migrate check dial demo export indicator erase".split()
+    assert "SMS" not in shown  # not yet
     assert all(f" {name} " in shown for name in verbs)
 
 
