@@ -445,9 +445,11 @@ def refusals() -> tuple[type[Exception], ...]:
     from storage.database import DatabaseURLError, SchemaError
     from storage.embedded import EmbeddedError
     from storage.resp import Unavailable
+    from storage.respondents import OtherKeyError
 
     return (
         SettingsError, InstrumentError, RunError, EmbeddedError, DemoError, DatabaseURLError, SchemaError,
+        OtherKeyError,
         Unavailable,
     )  # fmt: skip
 

@@ -101,6 +101,7 @@ def gateway(folder: Path, live_url: str) -> Iterator[tuple[str, int]]:
         "DIAL16_DATA_DIR": str(folder), "DIAL16_PORT": str(port), "DIAL16_HOST": "127.0.0.1",
         "DIAL16_REDIS_URL": live_url, "DIAL16_DATABASE_URL": f"sqlite:///{folder / 'bench.sqlite3'}",
         "DIAL16_WEBHOOK_SECRET": _SECRET, "DIAL16_PSEUDONYM_KEY": _KEY, "DIAL16_LOG_LEVEL": "warning",
+        "DIAL16_SIMULATOR": "on",  # as in `run`: the wave delivered has a placeholder for a contact
         "DIAL16_WAVE_FILE": str(ROOT / "deploy/wave.toml"),
         "DIAL16_INSTRUMENT_DIR": str(ROOT / "flows/sdg_16_6_2"),
     }  # fmt: skip

@@ -20,12 +20,11 @@ from gateway.dialogue import Dialogue
 from gateway.health import look_at_parts
 from gateway.lookup import RecordLookup
 from gateway.pages import page_routes
-from gateway.settings import OTHER_KEY, SettingsError
 from gateway.webhooks import Doors, webhook_routes
 from storage.database import SchemaError, check_schema, open_engine
 from storage.live import LiveStore, key_id
 from storage.resp import Unavailable
-from storage.respondents import Pseudonyms
+from storage.respondents import OtherKeyError, Pseudonyms
 
 log = logging.getLogger("dial16.app")
 T = TypeVar("T")
@@ -45,7 +44,7 @@ def create_app(
 ) -> FastAPI:
     """The gateway. `secrets` open Africa's Talking's webhooks; `simulator_secret` None: no simulator.
 
-    Its start raises InstrumentError, SettingsError or SchemaError, kept in `state.refusal` too, where
+    Its start raises InstrumentError, OtherKeyError or SchemaError, kept in `state.refusal` too, where
     the stores are another instrument's, another key's or another release's.
     """
     live = LiveStore(live_url, live_days)
@@ -71,7 +70,7 @@ def create_app(
                 await _keep_instrument(dialogue)
                 await _keep_key(live, our_key)
                 await _refuse_other_schema(engine)
-            except (InstrumentError, SettingsError, SchemaError) as error:
+            except (InstrumentError, OtherKeyError, SchemaError) as error:
                 app.state.refusal = error
                 raise
             # Start-up's objects live for good: out of the collector's sight, its pauses shrink from some
@@ -137,11 +136,11 @@ async def _keep_instrument(dialogue: Dialogue) -> None:
 async def _keep_key(live: LiveStore, ours: str) -> None:
     """Notes which pseudonym key this live store's interviews are kept under.
 
-    Raises SettingsError if that is another one. A live store that is away is looked at by readiness.
+    Raises OtherKeyError if that is another one. A live store that is away is looked at by readiness.
     """
     try:
         if not await live.keep_key(ours):
-            raise SettingsError([OTHER_KEY])
+            raise OtherKeyError()
     except Unavailable as error:
         log.error("%s; the pseudonym key is not compared", error)
 

@@ -7,12 +7,11 @@ from sqlalchemy import Engine, select
 from flows.wave import Wave
 from gateway.dialogue import Dialogue
 from gateway.lookup import RecordLookup
-from gateway.settings import OTHER_KEY, SettingsError
 from storage.database import check_schema, open_engine, reading
 from storage.live import LiveStore, key_id
 from storage.models import Interview, table_of
 from storage.resp import Unavailable
-from storage.respondents import Pseudonyms, erase
+from storage.respondents import OtherKeyError, Pseudonyms, erase
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +25,14 @@ async def erase_respondent(
 ) -> Erased:
     """Takes a respondent's answers of every wave out of the live store and the record.
 
-    Raises SettingsError under another key than the live store's; Unavailable or SQLAlchemyError while
+    Raises OtherKeyError under another key than the live store's; Unavailable or SQLAlchemyError while
     a store is away: nothing is promised then, try again.
     """
     live, engine = LiveStore(live_url, live_days), open_engine(database_url)
     try:
         check_schema(engine)
         if not await live.knows_key(key_id(pseudonym_key)):
-            raise SettingsError([OTHER_KEY])
+            raise OtherKeyError()
         pseudonyms = Pseudonyms(pseudonym_key)
         lookup = RecordLookup(engine, live_days)
         dialogue = Dialogue(wave, live, pseudonyms, lookup.find, find_instrument=lookup.instrument)

@@ -7,10 +7,10 @@ from sqlalchemy import Engine
 
 from flows.wave import Wave
 from gateway.jobs import worker_health
-from gateway.settings import OTHER_KEY
 from storage.database import SchemaError, check_schema
 from storage.live import KEY_ID
 from storage.recorder import health
+from storage.respondents import OtherKeyError
 
 
 def look_at_parts(
@@ -24,7 +24,7 @@ def look_at_parts(
         probe.ping()
         stands = cast(bytes | None, probe.get(KEY_ID))
         ours = stands is None or stands == our_key.encode()
-        parts["live store"] = {"up": ours, "detail": "answers" if ours else OTHER_KEY}
+        parts["live store"] = {"up": ours, "detail": "answers" if ours else str(OtherKeyError())}
     except redis.RedisError as error:
         parts["live store"] = {
             "up": False,

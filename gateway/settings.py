@@ -80,12 +80,6 @@ _PROJECT = Path(__file__).resolve().parent.parent
 #: Characters that stand in a URL's path as they are (RFC 3986 section 2.3).
 _URL_SAFE = re.compile(r"[A-Za-z0-9._~-]+\Z")
 _MAKE_ONE = "make one with: openssl rand -hex 32"
-#: Found at start, by whoever makes pseudonyms beside a live store.
-OTHER_KEY = (
-    f"{PREFIX}PSEUDONYM_KEY: is not the one that this live store's interviews were kept under, so nobody"
-    " would be recognised or could withdraw; set that one again, or begin with an empty live store and"
-    " an empty database"
-)
 
 
 @dataclass(frozen=True, slots=True)

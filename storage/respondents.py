@@ -23,6 +23,17 @@ _response, _event, _session = table_of(Response), table_of(Event), table_of(Ussd
 _add = Write(Respondent, ("pseudonym", "first_seen_at"))
 
 
+class OtherKeyError(Exception):
+    """Pseudonyms here were made under another key than the one given. Says what to do."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "DIAL16_PSEUDONYM_KEY: is not the one that this live store's interviews were kept under, so"
+            " nobody would be recognised or could withdraw; set that one again, or begin with an empty live"
+            " store and an empty database"
+        )
+
+
 class Pseudonyms:
     """What stands in for a number. Each use has its own tag, so that none gives away another."""
 

@@ -14,7 +14,16 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from operator import attrgetter
 
-from flows.engine import Began, Consented, Ended, ErasureRequested, LanguageChosen, ResponseGiven
+from flows.engine import (
+    Began,
+    Consented,
+    Ended,
+    ErasureRequested,
+    LanguageChosen,
+    ResponseGiven,
+    Resumed,
+    WentBack,
+)
 from storage.entries import Hop
 from storage.models import BREAK_OFF, COMPLETE, IN_PROGRESS, PARTIAL, UNFINISHED, WITHDRAWN
 
@@ -62,7 +71,9 @@ class Standing:
         if hop.version > self.version:
             self.version = hop.version
             self.last_item, self.last_stage = hop.shown, hop.stage
-            if self.disposition in (PARTIAL, BREAK_OFF):  # the sweep was early: it goes on
+            # The sweep was early: it goes on. The menu that a dial after the window shows is no going on.
+            goes_on = any(isinstance(e, Resumed | ResponseGiven | WentBack) for e in hop.effects)
+            if goes_on and self.disposition in (PARTIAL, BREAK_OFF):
                 self.disposition = IN_PROGRESS
         answered = ended = False
         for effect in hop.effects:

@@ -69,7 +69,7 @@ def environment(folder: Path, port: int, **more: str) -> dict[str, str]:
     """Ours alone: nothing of the developer's own settings."""
     ours = {
         "DIAL16_DATA_DIR": str(folder), "DIAL16_PORT": str(port), "DIAL16_WEBHOOK_SECRET": SECRET,
-        "DIAL16_PSEUDONYM_KEY": KEY, "DIAL16_SIMULATOR": "off",
+        "DIAL16_PSEUDONYM_KEY": KEY, "DIAL16_SIMULATOR": "on",
     }  # fmt: skip
     return {k: v for k, v in os.environ.items() if not k.startswith("DIAL16_")} | ours | more
 

@@ -10,10 +10,10 @@ from sqlalchemy import Engine, text
 from flows.questionnaire import UNANSWERED
 from flows.wave import Wave
 from gateway.erasure import Erased, erase_respondent
-from gateway.settings import SettingsError
 from storage.database import migrate, open_engine
 from storage.live import EVENTS, key_id
 from storage.recorder import Recorder
+from storage.respondents import OtherKeyError
 from tests.gateway_app import KEY, NUMBER, OTHER_NUMBER, WAVE, Talk, welcome
 
 
@@ -124,7 +124,7 @@ def test_under_another_key_nothing_is_looked_for(redis_url: str, database_url: s
         assert _erase(redis_url, database_url, NUMBER, other) == Erased((), 0)  # nobody has kept one yet
         assert live.get("dial16:key") is None  # and asking keeps none
         live.set("dial16:key", key_id(KEY))
-    with pytest.raises(SettingsError, match="PSEUDONYM_KEY: is not the one"):
+    with pytest.raises(OtherKeyError, match="PSEUDONYM_KEY: is not the one"):
         _erase(redis_url, database_url, NUMBER, other)
     assert len(_erase(redis_url, database_url, NUMBER).receipts) == 1
     engine.dispose()

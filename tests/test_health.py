@@ -15,11 +15,11 @@ from rq.utils import utcformat
 from sqlalchemy import text
 
 from gateway import jobs
-from gateway.settings import SettingsError
 from storage.database import SchemaError, migrate, open_engine
 from storage.live import key_id
 from storage.recorder import Recorder
 from storage.resp import TIMEOUT_SECONDS
+from storage.respondents import OtherKeyError
 from tests.gateway_app import KEY, WAVE, Gateway, hung_server, running
 from tests.stores import Live, running_live
 
@@ -158,7 +158,7 @@ def test_a_changed_pseudonym_key_does_not_go_unnoticed(redis_url: str, tmp_path:
         assert kept == key_id(KEY).encode() and KEY not in kept
         asyncio.run(start())  # the same one again
         live.set("dial16:key", key_id(b"another key, which finds nobody here"))
-        with pytest.raises(SettingsError, match="DIAL16_PSEUDONYM_KEY: is not the one"):
+        with pytest.raises(OtherKeyError, match="DIAL16_PSEUDONYM_KEY: is not the one"):
             asyncio.run(start())
         assert live.get("dial16:key") != kept
 

@@ -196,6 +196,13 @@ def test_the_sweep_tells_partial_from_break_off(engine: Engine) -> None:
     }
     fold_all(engine, partial.entries)  # repeated: nothing new
     assert rows(engine, INTERVIEW)[0]["disposition"] == "partial"
+    # A dial after the window shows a menu, and changes nothing by that; going on does.
+    partial.dial({"kind": "MenuChosen", "menu": "dial", "option": "lapsed"})
+    fold_all(engine, partial.entries)
+    assert rows(engine, INTERVIEW)[0]["disposition"] == "partial"
+    partial.dial({"kind": "Resumed", "item": "roads.a1"})
+    fold_all(engine, partial.entries)
+    assert rows(engine, INTERVIEW)[0]["disposition"] == "in_progress"
     partial.answer("roads.a1", "agree", ended())
     fold_all(engine, partial.entries)
     assert rows(engine, INTERVIEW)[0]["disposition"] == "complete"
