@@ -379,7 +379,9 @@ def test_a_live_store_wiped_while_the_database_is_away(
         try:
             field.wipe()
             field.release()
-            await field.until(lambda: all(len(p.held) == 2 for p in halfway), "everybody's new beginning")
+            await field.until(
+                lambda: all(len(p.held) > 1 or p.finished for p in halfway), "everybody's new beginning"
+            )
             await field.hops_more(60, 80)
         finally:
             if how == "hanging":
@@ -393,7 +395,10 @@ def test_a_live_store_wiped_while_the_database_is_away(
 
     verify(stack, field, asyncio.run(test()), counted_hops=False)
     notes = field.notes
-    assert notes.began_anew == len(halfway) > AT_ONCE / 2 and notes.polite_ends == 0
+    # Whoever was at the very end may be told so where the record is reached just before it hangs.
+    anew = [p for p in halfway if len(p.held) > 1]
+    assert notes.began_anew == len(anew) > AT_ONCE / 2 and notes.polite_ends == 0
+    assert len(halfway) - len(anew) <= 1, "people went on with what nobody could have known"
     assert notes.longest < 2, f"a reply took {notes.longest:.2f} s"
 
 
