@@ -4,10 +4,13 @@ from typing import Any
 
 import redis
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from flows.wave import Wave
 from storage.database import SchemaError, check_schema
+from storage.rates import paused_senders
 from storage.recorder import health
+from storage.sweep import held_count
 
 
 def look_at_parts(probe: "redis.Redis", engine: Engine, wave: Wave) -> dict[str, dict[str, Any]]:
@@ -34,4 +37,21 @@ def look_at_parts(probe: "redis.Redis", engine: Engine, wave: Wave) -> dict[str,
         parts["recorder"] = {"up": up, "detail": detail}
     except redis.RedisError:
         parts["recorder"] = {"up": False, "detail": "unknown while the live store is away"}
+    parts["sending"] = {"up": True, "detail": _sending(probe, engine)}
     return parts
+
+
+def _sending(probe: "redis.Redis", engine: Engine) -> str:
+    """How sending fares. Never a reason to take the gateway out of service: who dials needs no text."""
+    try:
+        paused, held = paused_senders(probe), held_count(engine)
+    except (redis.RedisError, SQLAlchemyError):
+        return "unknown while a store is away"
+    said = [
+        f"PAUSED {p.aggregator} {p.sender or '(default)'} since {p.since:%Y-%m-%d %H:%M} UTC: {p.code}"
+        + ("; mend it, then `python main.py sending --resume`" if p.until is None else "; for a minute")
+        for p in paused
+    ]
+    if held:
+        said.append(f"{held} messages HELD: nothing sends them, set DIAL16_AT_API_KEY for the workers")
+    return "; ".join(said) or "no sender paused, no message held"
