@@ -175,7 +175,7 @@ def work() -> None:
         live,
         Seal(settings.pseudonym_key),
         accounts,
-        jobs.Sends(live).enqueue,
+        jobs.Sends(live),
         Habits(
             rate=Rate(settings.sms_per_second, settings.network_per_second),
             directory_days=settings.directory_days,
@@ -270,6 +270,7 @@ def check(
             f"{walked.language} ({walked.status}) {walked.mode}: {walked.screens} screens, the widest"
             f" {walked.widest} septets; {walked.keys} keys tried, {walked.routes} routes, each ends;"
             f" hops: median {walked.median_hops}, most {walked.most_hops}"
+            + (f"; parts: median {walked.median_parts}, most {walked.most_parts}" * (walked.mode == "sms"))
         )
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)

@@ -101,6 +101,7 @@ def texts(language: str, name: str) -> str:
         "invalid_number": "{min} to {max}",
         "withdrawn": "Gone: {receipt}",
         "stopped": "{code} {hours}",
+        "opted_out": "Gone. {code} {keyword}",
     }
     items = ["opening.consent", "opening.age", "care.need", *(f"care.a{n}" for n in range(1, 6)), "care.all"]
     return "\n".join(

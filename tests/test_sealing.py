@@ -36,7 +36,9 @@ def test_another_pseudonym_or_key_does_not_open_it() -> None:
         assert caught.value.__cause__ is None
 
 
-@pytest.mark.parametrize("spoil", [lambda s: s[:-8], lambda s: "", lambda s: "????" + s[4:], lambda s: "é" + s[1:]])
+@pytest.mark.parametrize(
+    "spoil", [lambda s: s[:-8], lambda s: "", lambda s: "????" + s[4:], lambda s: "é" + s[1:]]
+)
 def test_a_damaged_one_is_refused(spoil: object) -> None:
     sealed = Seal(KEY).seal(NUMBER, PSEUDONYM)
     with pytest.raises(SealError):
