@@ -49,8 +49,8 @@ def main() -> None:
             wall = time.perf_counter() - began
         assert len(api.books.messages) == given.messages + 1
     print(
-        f"{given.messages} messages, {given.workers} workers, {given.latency * 1000:.0f} ms of the aggregator's:"
-        f" {given.messages / wall:,.0f} messages/s"
+        f"{given.messages} messages, {given.workers} workers, {given.latency * 1000:.0f} ms of the"
+        f" aggregator's: {given.messages / wall:,.0f} messages/s"
     )
 
 

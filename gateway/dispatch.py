@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 import redis
 from sqlalchemy import Engine
@@ -37,7 +38,7 @@ AWAITED = ("reply", "confirmation")
 #: Kinds that nobody asked for: only within the window.
 UNASKED = ("invitation", "reminder")
 
-_MOST = 500  # jobs given out a second
+_MOST = 500  # jobs that wait: more would only be forgotten with the queue
 _TURN, _SWEEP, _FORGET = (f"dial16:outbox:{what}" for what in ("turn", "sweep", "forget"))
 _FORGET_MS = 600_000
 _TURN_MS = 900
@@ -63,8 +64,20 @@ class Habits:
         return len(self.backoff_seconds) + 1
 
 
+class Jobs(Protocol):
+    """The queues as the outbox uses them."""
+
+    def enqueue(self, due: Sequence[tuple[str, str]]) -> int:
+        """Jobs for those of these messages (id, kind) that have none; how many."""
+        ...
+
+    def waiting(self) -> int:
+        """Jobs that no worker has taken yet."""
+        ...
+
+
 class Dispatch:
-    """The outbox of one installation. `accounts`: by aggregator; `enqueue` gives messages (id, kind) jobs."""
+    """The outbox of one installation. `accounts`: by aggregator."""
 
     def __init__(
         self,
@@ -72,11 +85,11 @@ class Dispatch:
         live: redis.Redis,
         seal: Seal,
         accounts: Mapping[str, Sender],
-        enqueue: Callable[[Sequence[tuple[str, str]]], object],
+        jobs: Jobs,
         habits: Habits | None = None,
     ):
         self.habits = habits or Habits()
-        self.live, self.seal, self.accounts, self.enqueue = live, seal, accounts, enqueue
+        self.live, self.seal, self.accounts, self.jobs = live, seal, accounts, jobs
         self.gate = Gate(live, self.habits.rate)
         self._database_url = database_url
         self._engine: Engine | None = None
@@ -217,10 +230,12 @@ class Dispatch:
         """Give what is due its jobs, if no other worker just did; how many messages are due."""
         if not self.live.set(_TURN, 1, nx=True, px=_TURN_MS):
             return 0
-        paused = [(p.aggregator, p.sender) for p in paused_senders(self.live)]
-        due = sweep.due_messages(self.engine, datetime.now(UTC), _MOST, paused)
-        if due:
-            self.enqueue(due)
+        room = _MOST - self.jobs.waiting()
+        due: list[tuple[str, str]] = []
+        if room > 0:
+            paused = [(p.aggregator, p.sender) for p in paused_senders(self.live)]
+            due = sweep.due_messages(self.engine, datetime.now(UTC), room, paused)
+            self.jobs.enqueue(due)
         if self.live.set(_SWEEP, 1, nx=True, px=int(self.habits.sweep_seconds * 1000)):
             self.sweep(datetime.now(UTC))
         return len(due)

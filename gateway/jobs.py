@@ -99,8 +99,14 @@ class Sends:
             kind: Queue(queue_name(kind), connection=live, serializer=JSONSerializer) for kind in PRIORITY
         }
 
+    def waiting(self) -> int:
+        """Jobs that no worker has taken yet."""
+        return sum(queue.count for queue in self._queues.values())
+
     def enqueue(self, due: Sequence[tuple[str, str]]) -> int:
         """Jobs for those of these messages (id, kind) that have none; how many."""
+        if not due:
+            return 0
         with self.live.pipeline(transaction=False) as pipe:
             for message, _ in due:
                 pipe.set(_QUEUED + message, 1, nx=True, px=self.remember_ms)

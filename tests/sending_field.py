@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -55,7 +55,8 @@ def now_ms() -> int:
 def asking(n: int, *sends: tuple[str, str], at: int | None = None, ident: str = "", **more: Any) -> Entry:
     """An entry that asks to send respondent `n` something."""
     return {
-        "kind": "text_command", "respondent": pseudonym(n), "at": at or now_ms(), "wave": WAVE, "what": "none",
+        "kind": "text_command", "respondent": pseudonym(n), "at": at or now_ms(), "wave": WAVE,
+        "what": "none",
         "message_id": ident or f"in-{n}", "sends": [{"kind": k, "text": t} for k, t in sends],
         "sealed": SEAL.seal(number(n), pseudonym(n)), "key_id": SEAL.key_id, "sender": SENDER,
         "aggregator": "africastalking", "network_code": "62001", **more,
@@ -97,7 +98,8 @@ class Work:
 
 #: Waits that tests can wait for.
 FAST = {
-    "backoff_seconds": (0.2, 0.4, 0.6, 0.8), "stuck_seconds": 2.0, "settle_seconds": 1.0, "sweep_seconds": 0.5,
+    "backoff_seconds": (0.2, 0.4, 0.6, 0.8), "stuck_seconds": 2.0, "settle_seconds": 1.0,
+    "sweep_seconds": 0.5,
 }  # fmt: skip
 
 
@@ -112,7 +114,7 @@ def dispatch(work: Work, live: redis.Redis) -> Dispatch:
         live,
         SEAL,
         {"africastalking": account},
-        jobs.Sends(live, work.remember_seconds).enqueue,
+        jobs.Sends(live, work.remember_seconds),
         Habits(rate=Rate(work.per_second), **FAST | work.habits),  # type: ignore[arg-type]
     )
 
@@ -134,7 +136,7 @@ class Worker:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-            )
+            )  # fmt: skip
         return self
 
     def kill(self) -> None:
@@ -154,10 +156,8 @@ class Worker:
 
     def kill_group(self) -> None:
         if self.process is not None:
-            try:
+            with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             self.process.wait(10)
             self.process = None
 
