@@ -34,8 +34,8 @@ _PASSED = "x"  # an answer that no later condition reads; no option has this mar
 _REPLY_MS = 1000
 #: Stand-ins at least as long as anything a prompt ever inserts.
 _LONGEST = {
-    "keyword": "M" * 20, "answered": "99", "part": "9", "parts": "9", "receipt": "MMMMMM", "min": "999", "max": "999",
-    "hours": "999",
+    "answered": "99", "part": "9", "parts": "9", "receipt": "MMMMMM", "min": "999", "max": "999",
+    "hours": "999", "keyword": "M" * 20,
 }  # fmt: skip
 
 
@@ -159,11 +159,15 @@ def _word_faults(wave: Wave) -> Iterator[Fault]:
     """No command of a text message may be anything else: an answer, a choice, or another command."""
     stop, asks = (command_words(wave.instrument, command) for command in ("stop", "help"))
     keywords = {clean_text(k) for k in wave.keywords}
-    for word in sorted((stop & asks) | ({""} & (stop | asks))):
-        yield Fault("words", f"{word!r}", "means both stop and help, or reads as nothing")
-    for word in sorted(w for w in stop | asks if is_keyword(wave, w)):
-        yield Fault("wave", "keywords", f"{word!r} begins with a keyword and means stop or help")
     for language, texts in wave.instrument.languages.items():
+        for command, word in ((c, clean_text(w)) for c, words in texts.words.items() for w in words):
+            where = f"{language}.toml", f"words.{command}"
+            if not word:
+                yield Fault(*where, "one of them reads as nothing")
+            elif word in (asks if command == "stop" else stop):
+                yield Fault(*where, f"{word!r} means both stop and help")
+            elif is_keyword(wave, word):
+                yield Fault(*where, f"{word!r} begins with a keyword")
         for name, text in texts.prompts.items():  # a menu's options: their first word may be a command's
             if not PROMPTS.get(name) and clean(fold(text)) in stop | asks:
                 yield Fault(
@@ -171,6 +175,9 @@ def _word_faults(wave: Wave) -> Iterator[Fault]:
                 )
         for scale, options in texts.options.items():
             labels = [fold(text) for text in options.values()]
+            for label in labels:
+                if is_keyword(wave, clean(label)):
+                    yield Fault(f"{language}.toml", f"scales.{scale}", f"{label!r} begins with a keyword")
             for word in sorted(stop | asks | keywords):
                 if match_option(word, labels) is not None:
                     yield Fault(

@@ -17,7 +17,7 @@ from flows.instrument import Fault, Instrument, InstrumentError
 
 _KEYWORD = re.compile(r"[A-Za-z][A-Za-z0-9]{1,19}\Z")
 #: A short code, a number, or a sender's name, of which networks show eleven characters.
-_SENDER = re.compile(r"\+?[0-9]{3,15}\Z|[A-Za-z0-9][A-Za-z0-9 ._-]{0,10}\Z")
+_SENDER = re.compile(r"\+?[0-9]{3,15}\Z|(?=.*[A-Za-z])[A-Za-z0-9][A-Za-z0-9 ._-]{0,10}\Z")
 _DEFAULT_BUDGET = 160  # the least that every network read of shows, bar one at 120
 
 

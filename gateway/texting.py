@@ -49,10 +49,11 @@ class Texting:
             found = await self._live.read_text(wave.id, respondent, aggregator, message.id)
             if found.seen:
                 return
-            if found.born != dialogue.home:
-                await dialogue.settle(found.born)
+            born = found.born
+            if born != dialogue.home:
+                born = await dialogue.settle(born)
             at = dialogue.clock()
-            live = found.live or await dialogue.recorded(respondent, found.born)
+            live = found.live or await dialogue.recorded(respondent, born)
             interview = live.interview if live else None
             what = read_text(
                 wave, interview, message.text, opted_out=bool(found.opted_out),

@@ -492,9 +492,8 @@ async def play(
         where = f"{transcript.path.name}:{line.number}"
         if line.command.startswith("= "):
             if line.command in ("= opted out", "= not opted out"):
-                verdict: bool | str = (
-                    await phone.opted_out() == (line.command == "= opted out") or "is not so"
-                )
+                out = await phone.opted_out()
+                verdict: bool | str = out == (line.command == "= opted out") or "is not so"
             else:
                 verdict = told(line.command[2:], await phone.effects(), items)
             if verdict is not True:
