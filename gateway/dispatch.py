@@ -94,6 +94,7 @@ class Dispatch:
         self._database_url = database_url
         self._engine: Engine | None = None
         self._process = 0
+        self._swept = False  # by this process, since it began
 
     @property
     def engine(self) -> Engine:
@@ -243,14 +244,15 @@ class Dispatch:
     def sweep(self, now: datetime) -> None:
         """Look over all messages: lost, unknown, held, numbers to forget."""
         habits = self.habits
-        sweep.release(self.engine, [*self.accounts])
+        sweep.release(self.engine, [*self.accounts], unopened=not self._swept)
+        self._swept = True
         if lost := sweep.lose_stuck(self.engine, now - timedelta(seconds=habits.stuck_seconds)):
             log.error("%d messages are unknown: their worker ended while it sent them", lost)
         sweep.settle_unknown(self.engine, now - timedelta(seconds=habits.settle_seconds))
         if self.live.set(_FORGET, 1, nx=True, px=_FORGET_MS):
             sweep.forget_numbers(self.engine, now - timedelta(days=habits.directory_days))
         if held := sweep.held_count(self.engine):
-            log.warning("%d messages held: no account to send them with, see DIAL16_AT_API_KEY", held)
+            log.warning("%d messages held, see DIAL16_AT_API_KEY and `main.py messages`", held)
 
     def watch(self, stop: threading.Event) -> None:
         """Tick until stopped, whatever is away meanwhile."""

@@ -37,7 +37,9 @@ def look_at_parts(probe: "redis.Redis", engine: Engine, wave: Wave) -> dict[str,
         parts["recorder"] = {"up": up, "detail": detail}
     except redis.RedisError:
         parts["recorder"] = {"up": False, "detail": "unknown while the live store is away"}
-    parts["sending"] = {"up": True, "detail": _sending(probe, engine)}
+    reached = parts["live store"]["up"] and parts["database"]["up"]  # else asking again only takes longer
+    said = _sending(probe, engine) if reached else "unknown while a store is away"
+    parts["sending"] = {"up": True, "detail": said}
     return parts
 
 
@@ -53,5 +55,7 @@ def _sending(probe: "redis.Redis", engine: Engine) -> str:
         for p in paused
     ]
     if held:
-        said.append(f"{held} messages HELD: nothing sends them, set DIAL16_AT_API_KEY for the workers")
+        said.append(
+            f"{held} messages HELD: set DIAL16_AT_API_KEY for the workers, see `python main.py messages`"
+        )
     return "; ".join(said) or "no sender paused, no message held"

@@ -8,7 +8,7 @@ is to be sent to any more are forgotten.
 from collections.abc import Collection
 from datetime import datetime
 
-from sqlalchemy import Engine, and_, delete, false, func, or_, select, update
+from sqlalchemy import Engine, and_, delete, false, func, or_, select, true, update
 
 from storage.database import moments, reading, writing
 from storage.models import DeliveryReport, Directory, OutboundMessage, table_of
@@ -56,14 +56,19 @@ def lose_stuck(engine: Engine, before: datetime) -> int:
         return lost.rowcount
 
 
-def release(engine: Engine, aggregators: Collection[str]) -> int:
-    """held -> due, of aggregators that there is an account at now."""
+def release(engine: Engine, aggregators: Collection[str], *, unopened: bool = True) -> int:
+    """held -> due, of aggregators that there is an account at now; not those whose number did not open,
+    unless `unopened`: the key has been given anew."""
     with writing(engine) as db:
         if not aggregators:
             return 0
         freed = db.execute(
             update(_message)
-            .where(_message.c.state == HELD, _message.c.aggregator.in_(list(aggregators)))
+            .where(
+                _message.c.state == HELD,
+                _message.c.aggregator.in_(list(aggregators)),
+                true() if unopened else _message.c.failure_reason != "not_opened",
+            )
             .values(state=DUE, failure_reason=None)
         )
         return freed.rowcount

@@ -47,7 +47,13 @@ def test_each_part_until_it_works(own_live: Live, database_url: str) -> None:
         async with running(own_live.url, database_url) as gateway:
             status, up, why = await parts(gateway)
             assert status == 503
-            assert up == {"instrument": True, "live store": False, "database": False, "recorder": False}
+            assert up == {
+                "instrument": True,
+                "live store": False,
+                "database": False,
+                "recorder": False,
+                "sending": True,
+            }
             assert why["instrument"] == "numbers@1, wave w"
             assert why["live store"].endswith("start it or set DIAL16_REDIS_URL")
             assert why["database"] == "the database is older than this release: run `python main.py migrate`"
@@ -56,7 +62,13 @@ def test_each_part_until_it_works(own_live: Live, database_url: str) -> None:
             own_live.start()
             status, up, why = await parts(gateway)
             assert status == 503
-            assert up == {"instrument": True, "live store": True, "database": False, "recorder": False}
+            assert up == {
+                "instrument": True,
+                "live store": True,
+                "database": False,
+                "recorder": False,
+                "sending": True,
+            }
             assert why["recorder"] == "none runs, 0 entries wait: start `python main.py record`"
             await gateway.dial()
             assert "none runs, 1 entries wait" in (await parts(gateway))[2]["recorder"]
@@ -66,7 +78,13 @@ def test_each_part_until_it_works(own_live: Live, database_url: str) -> None:
             engine.dispose()
             status, up, why = await parts(gateway)
             assert status == 503
-            assert up == {"instrument": True, "live store": True, "database": True, "recorder": False}
+            assert up == {
+                "instrument": True,
+                "live store": True,
+                "database": True,
+                "recorder": False,
+                "sending": True,
+            }
             assert why["database"] == f"{database_url.partition(':')[0].partition('+')[0]}, schema current"
 
             fold_once()
@@ -77,7 +95,13 @@ def test_each_part_until_it_works(own_live: Live, database_url: str) -> None:
             own_live.stop()
             status, up, _ = await parts(gateway)
             assert status == 503
-            assert up == {"instrument": True, "live store": False, "database": True, "recorder": False}
+            assert up == {
+                "instrument": True,
+                "live store": False,
+                "database": True,
+                "recorder": False,
+                "sending": True,
+            }
 
     asyncio.run(main())
 

@@ -84,7 +84,8 @@ def sms_hop(n: int = 1, at: int | None = None) -> tuple[Dialogue, Entry]:
     d = Dialogue(n, at=at or now_ms())
     hop = d.begin()
     hop |= {
-        "mode": "sms", "sends": [{"kind": "reply", "text": TEXT}], "sealed": SEAL.seal(number(n), d.respondent),
+        "mode": "sms", "sends": [{"kind": "reply", "text": TEXT}],
+        "sealed": SEAL.seal(number(n), d.respondent),
         "key_id": SEAL.key_id, "sender": "1616", "aggregator": AT,
     }  # fmt: skip
     return d, hop
@@ -121,8 +122,8 @@ def test_the_latest_number_is_kept_whatever_the_order(engine: Engine) -> None:
     "wrong",
     [
         {"sends": "x"}, {"sends": [1]}, {"sends": [{"kind": "spam", "text": "x"}]},
-        {"sends": [{"kind": "reply", "text": " "}]}, {"sends": [{"kind": "reply"}]}, {"sealed": 3}, {"what": ""},
-        {"message_id": 7},
+        {"sends": [{"kind": "reply", "text": " "}]}, {"sends": [{"kind": "reply"}]}, {"sealed": 3},
+        {"what": ""}, {"message_id": 7},
     ],
 )  # fmt: skip
 def test_what_cannot_be_sent_is_poison_without_its_value(wrong: dict[str, Any]) -> None:
