@@ -126,7 +126,7 @@ def item_pages(
             lines,
             budget=_sms_budget(wave) if sms else budget,
             more=f"{MORE} {fold(prompts['more'])}",
-            back="" if sms else f"{BACK} {fold(prompts['back'])}",
+            back=f"{BACK} {fold(prompts['back'])}",
             first_back=back and not sms,
             skip=f"{skip_key(item)} {fold(prompts['skip'])}" if item.nonresponse else "",
             detail=detail,
