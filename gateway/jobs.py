@@ -33,7 +33,7 @@ QUEUE = "dial16"
 SWEEP_EVERY = timedelta(minutes=10)
 SEND_SECONDS = 60  # a send's job is ended then; its call of the aggregator has time-outs well below
 _QUEUED = "dial16:queued:"  # + message id: it has a job
-_QUEUED_SECONDS = 60  # then it is given another one, if it is still due
+_QUEUED_SECONDS = 20  # then it is given another one, if it is still due: its worker may have died
 
 log = logging.getLogger("dial16.jobs")
 

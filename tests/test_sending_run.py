@@ -300,7 +300,7 @@ def test_a_worker_killed_around_the_call_sends_nothing_twice(
     """before: it was claimed, the aggregator not reached; during: it has the request; after: it answered."""
     url = engine.url.render_as_string(hide_password=False)
     with serving(Habits(latency_seconds=0.4 if moment == "during" else 0.0)) as api:
-        work = work_at(api, url, redis_url, timeout=(1.0, 5.0))
+        work = work_at(api, url, redis_url, timeout=(1.0, 5.0), habits={"stuck_seconds": 1.0})
         if moment == "before":  # an address that takes connections and never reads
             ask_for(engine, [1])
             with writing(engine) as db:  # what a worker leaves that dies right after its claim
@@ -388,7 +388,8 @@ def test_a_campaign_with_everything_going_wrong(database: str, store: str, rows:
         told = stack.enter_context(taking_reports(live_server.url, by_number.get))
         api = stack.enter_context(serving(replace(habits, reports=told)))
         live = redis.Redis.from_url(live_server.url)
-        recorder = Recorder(live, engine, "one", enqueue=jobs.Sends(jobs.connect(live_server.url)).enqueue)
+        sends = jobs.Sends(jobs.connect(live_server.url), remember_seconds=2)
+        recorder = Recorder(live, engine, "one", enqueue=sends.enqueue)
         stop = threading.Event()
         thread = threading.Thread(target=recorder.run, args=(stop.is_set,))
         thread.start()
@@ -399,7 +400,7 @@ def test_a_campaign_with_everything_going_wrong(database: str, store: str, rows:
         workers = stack.enter_context(working(work, tmp_path, 3))
         # Some opt out at once, before or after theirs was sent.
         wait_until(lambda: len(api.books.messages) > rows // 20, "the workers", 30)
-        until, next_kill = time.monotonic() + 120, time.monotonic() + 1
+        until, next_kill = time.monotonic() + 120, time.monotonic() + 0.5
         asked, kills, began = sorted(quitters), 0, time.monotonic()
         while time.monotonic() < until:
             if asked:
@@ -411,7 +412,7 @@ def test_a_campaign_with_everything_going_wrong(database: str, store: str, rows:
                 killed.kill()
                 killed.start()
                 kills += 1
-                next_kill = time.monotonic() + 3
+                next_kill = time.monotonic() + 5
             if not lag(live) and not asked and quiet(engine):
                 break
             time.sleep(0.2)
@@ -419,7 +420,6 @@ def test_a_campaign_with_everything_going_wrong(database: str, store: str, rows:
         # Reports and the settling of what nobody knows take another moment.
         time.sleep(3.0)
         wait_until(lambda: not lag(live), "the recorder", 20)
-        left = dict.fromkeys(quitters, 0.0)
         found = messages(engine)
     books = [m for m in api.books.messages if m["state"] == "accepted"]
     taken = Counter((m["number"], m["text"]) for m in books)
@@ -448,4 +448,4 @@ def test_a_campaign_with_everything_going_wrong(database: str, store: str, rows:
     assert not cancelled & sent_to, "sent after the opt-out was known"
     outcome = Counter((r["state"], r["failure_reason"]) for r in found)
     print(f"{kills} kills, {time.monotonic() - began:.0f} s: {sorted(outcome.items(), key=str)}")
-    assert kills >= 2 and sum(n for (state, _), n in outcome.items() if state == DELIVERED) > rows * 0.8
+    assert kills >= 1 and sum(n for (state, _), n in outcome.items() if state == DELIVERED) > rows * 0.8
