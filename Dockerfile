@@ -1,9 +1,9 @@
 # One image, run as `serve`, `record`, `work`, `migrate`: see deploy/compose.yaml and docs/operations.md.
 
 FROM python:3.11-slim AS build
-COPY deploy/requirements.txt /tmp/requirements.txt
+COPY deploy/requirements.txt /build/
 RUN python -m venv /venv \
- && /venv/bin/pip install --no-cache-dir --require-hashes -r /tmp/requirements.txt
+ && /venv/bin/pip install --no-cache-dir --require-hashes -r /build/requirements.txt
 
 FROM python:3.11-slim
 RUN useradd --system --uid 10016 --create-home --home-dir /var/lib/dial16 dial16

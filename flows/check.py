@@ -28,6 +28,7 @@ from flows.screen import (
     option_labels,
     prompt,
     skip_key,
+    sms_budget,
 )
 from flows.wave import Wave, load_wave, read_wave_file
 
@@ -85,7 +86,7 @@ class _Walk:
 
     @property
     def most_septets(self) -> int:
-        return self.budget if self.mode == "ussd" else self.wave.sms_parts * 153
+        return self.budget if self.mode == "ussd" else sms_budget(self.wave)
 
     def take(self, interview: Interview, key: str) -> Step:
         self.keys += 1

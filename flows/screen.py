@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from flows.gsm import SEPTETS, SMS_PART_SEPTETS, SMS_SEPTETS, fold, septets
+from flows.gsm import SMS_PART_SEPTETS, SMS_SEPTETS, fold, septets
 from flows.instrument import Item
 from flows.wave import Wave
 
@@ -128,7 +128,7 @@ def item_pages(
         return lay_out(
             head,
             lines,
-            budget=_sms_budget(wave) if sms else budget,
+            budget=sms_budget(wave) if sms else budget,
             more=f"{MORE} {fold(prompts['more'])}",
             back="" if sms else f"{BACK} {fold(prompts['back'])}",
             first_back=back and not sms,
@@ -173,7 +173,7 @@ def menu_screen(
     pages = lay_out(
         "\n".join(filter(None, (notice, head))),
         lines,
-        budget=_sms_budget(wave) if mode == "sms" else budget,
+        budget=sms_budget(wave) if mode == "sms" else budget,
         back=f"{BACK} {fold(prompts['back'])}" if menu.back else "",
         first_back=menu.back,
     )
@@ -201,7 +201,8 @@ def _insert(wave: Wave, text: str) -> str:
     return fold(text.format(owner=wave.owner, contact=wave.contact, code=wave.code))
 
 
-def _sms_budget(wave: Wave) -> int:
+def sms_budget(wave: Wave) -> int:
+    """Septets that an SMS of this wave may take: all of its one part, or less of each of several."""
     return SMS_SEPTETS if wave.sms_parts == 1 else wave.sms_parts * SMS_PART_SEPTETS
 
 
@@ -245,8 +246,3 @@ def read_number(reply: str, least: int, most: int) -> int | None:
         return None
     value = int(number)
     return value if least <= value <= most else None
-
-
-def encodable(text: str) -> bool:
-    """Whether every character of `text` is in the alphabet."""
-    return all(c in SEPTETS for c in text)
