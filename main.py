@@ -155,6 +155,7 @@ def record(
 
     import redis
 
+    from gateway.jobs import Sends, connect
     from storage.database import open_engine
     from storage.recorder import Recorder, replay_dead
 
@@ -167,7 +168,9 @@ def record(
     live = redis.Redis.from_url(settings.redis_url)
     if replay:
         say(f"{replay_dead(live)} entries put back")
-    Recorder(live, engine, f"{socket.gethostname()}-{os.getpid()}").run(stop.is_set)
+    sends = Sends(connect(settings.redis_url))
+    name = f"{socket.gethostname()}-{os.getpid()}"
+    Recorder(live, engine, name, enqueue=sends.enqueue).run(stop.is_set)
 
 
 @app.command()
@@ -178,27 +181,89 @@ def work() -> None:
     from sqlalchemy.exc import OperationalError
 
     from gateway import jobs
-    from storage.database import check_schema, open_engine
+    from gateway.aggregators.africastalking_api import AfricasTalkingApi
+    from gateway.dispatch import Dispatch, Habits
+    from gateway.sending import Sender
+    from storage.database import check_schema
+    from storage.rates import Rate
     from storage.record import close_unfinished
+    from storage.sealing import Seal
 
-    settings = read_settings("REDIS_URL")
+    settings = read_settings("REDIS_URL", "PSEUDONYM_KEY")
     log_to_stderr(settings)
     window = timedelta(hours=read_wave(settings).resume_hours)
+    accounts: dict[str, Sender] = {}
+    if settings.at_api_key:
+        accounts["africastalking"] = AfricasTalkingApi(
+            settings.at_username, settings.at_api_key, settings.at_url or None
+        )
+    else:
+        say("DIAL16_AT_API_KEY is not set: no message is sent, all wait as `held`")
+    live = jobs.connect(settings.redis_url)
+    dispatch = Dispatch(
+        settings.database_url,
+        live,
+        Seal(settings.pseudonym_key),
+        accounts,
+        jobs.Sends(live),
+        Habits(
+            rate=Rate(settings.sms_per_second, settings.network_per_second),
+            directory_days=settings.directory_days,
+        ),
+    )
 
     def close(now: datetime) -> int:
-        engine = open_engine(settings.database_url)
-        check_schema(engine)
-        return close_unfinished(engine, now - window)
+        check_schema(dispatch.engine)
+        return close_unfinished(dispatch.engine, now - window)
 
-    engine = open_engine(settings.database_url)
     try:
-        check_schema(engine)
+        check_schema(dispatch.engine)
     except OperationalError:  # jobs ask again
         say("the database is not reached; jobs that need it are done once it is back")
-    finally:
-        engine.dispose()
-    composition = jobs.Composition(close_unfinished=close)
-    jobs.work(settings.redis_url, composition)
+    jobs.work(settings.redis_url, jobs.Composition(close_unfinished=close, dispatch=dispatch))
+
+
+@app.command()
+def messages() -> None:
+    """Show how many messages there are by kind and state; no number and no text."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from storage.database import check_schema, open_engine
+    from storage.sweep import counts
+
+    settings = read_settings()
+    engine = open_engine(settings.database_url)
+    check_schema(engine)
+    table = Table("kind", "state", "why", "messages", title="Outbox")
+    for kind, state, why, count in counts(engine):
+        table.add_row(kind, state, why, f"{count:,}")
+    Console().print(table)
+
+
+@app.command()
+def sending(
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Let paused senders send again: what stopped them is mended.")
+    ] = False,
+) -> None:
+    """Show which senders are paused, and why; or let them send again."""
+    from gateway.jobs import connect
+    from storage.embedded import socket_path
+    from storage.rates import paused_senders
+    from storage.rates import resume as close_breakers
+
+    settings = read_settings(run_folder=True)
+    live = connect(settings.redis_url or f"unix://{socket_path(settings.data_dir)}")
+    paused = paused_senders(live)
+    for p in paused:
+        until = "a person resumes it" if p.until is None else f"{p.until:%H:%M:%S} UTC"
+        name = f"{p.aggregator} {p.sender or '(default)'}"
+        typer.echo(f"{name}: paused since {p.since:%Y-%m-%d %H:%M:%S} UTC until {until}: {p.code}")
+    if not paused:
+        typer.echo("No sender is paused.")
+    elif resume:
+        typer.echo(f"Resumed: {close_breakers(live, paused)}")
 
 
 @app.command()
@@ -241,6 +306,7 @@ def check(
             f"{walked.language} ({walked.status}) {walked.mode}: {walked.screens} screens, the widest"
             f" {walked.widest} septets; {walked.keys} keys tried, {walked.routes} routes, each ends;"
             f" hops: median {walked.median_hops}, most {walked.most_hops}"
+            + (f"; parts: median {walked.median_parts}, most {walked.most_parts}" * (walked.mode == "sms"))
         )
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)

@@ -17,12 +17,13 @@ from flows.engine import Dialled, Interview, InvalidReply, Replied, Screen, Step
 from flows.gsm import fold, parts, septets, unencodable
 from flows.instrument import Fault, Instrument, InstrumentError, Item, load
 from flows.interview import order_of
-from flows.questionnaire import NONRESPONSE_MARKS, PROMPTS, UNANSWERED
+from flows.questionnaire import NONRESPONSE_MARKS, PROMPTS, PROMPTS_OF_TEXTING, UNANSWERED
+from flows.reading import clean, clean_text, command_words, is_keyword, match_option
 from flows.screen import (
     BACK,
     MORE,
     LayoutError,
-    clean,
+    fixed_text,
     item_pages,
     language_screen,
     option_labels,
@@ -38,7 +39,7 @@ _MOST_WRONG_KEYS = 10  # after which a menu without any other way out should hav
 #: Stand-ins at least as long as anything a prompt ever inserts.
 _LONGEST = {
     "answered": "99", "part": "9", "parts": "9", "receipt": "MMMMMM", "min": "999", "max": "999",
-    "hours": "999",
+    "hours": "999", "keyword": "M" * 20,
 }  # fmt: skip
 
 
@@ -56,9 +57,21 @@ class Walked:
     routes: int  # distinct sequences of items, over all orders
     median_hops: int  # over routes; each answer on its item's first screen
     most_hops: int  # every option paged to, every question skipped that can be
+    median_parts: int  # SMS parts that we send in an interview, over the same routes
+    most_parts: int
 
 
 _Node = tuple[int, str]  # position in the asking order, answers that still matter
+
+
+@dataclass(frozen=True)
+class _Ways:
+    """From a node to the end."""
+
+    hops: Counter[int]  # how many routes of each length
+    longest: int
+    parts: Counter[int]  # the same routes by SMS parts of what we show; each item's first page
+    dearest: int  # every page read, every question skipped that can be
 
 
 @dataclass
@@ -120,7 +133,7 @@ def check_files(wave_file: Path, instrument_dir: Path) -> tuple[Wave, list[Walke
 
 def check(wave: Wave) -> list[Walked]:
     """Walks everything. Raises InstrumentError with all faults, each naming file and key."""
-    faults: dict[Fault, None] = dict.fromkeys(_data_faults(wave.instrument))
+    faults: dict[Fault, None] = dict.fromkeys([*_data_faults(wave.instrument), *_word_faults(wave)])
     walked = []
     for language, words in wave.instrument.languages.items():
         # Drafts are proved too: they are what a reviewer reads next.
@@ -174,6 +187,38 @@ def _data_faults(instrument: Instrument) -> Iterator[Fault]:
                 )
 
 
+def _word_faults(wave: Wave) -> Iterator[Fault]:
+    """No command of a text message may be anything else: an answer, a choice, or another command."""
+    stop, asks = (command_words(wave.instrument, command) for command in ("stop", "help"))
+    keywords = {clean_text(k) for k in wave.keywords}
+    for language, texts in wave.instrument.languages.items():
+        for command, word in ((c, clean_text(w)) for c, words in texts.words.items() for w in words):
+            where = f"{language}.toml", f"words.{command}"
+            if not word:
+                yield Fault(*where, "one of them reads as nothing")
+            elif word in (asks if command == "stop" else stop):
+                yield Fault(*where, f"{word!r} means both stop and help")
+            elif is_keyword(wave, word):
+                yield Fault(*where, f"{word!r} begins with a keyword")
+        for name, text in texts.prompts.items():  # a menu's options: their first word may be a command's
+            if not PROMPTS.get(name) and clean(fold(text)) in stop | asks:
+                yield Fault(
+                    f"{language}.toml", f"prompts.{name}", "reads as stop or help; write it otherwise"
+                )
+        for scale, options in texts.options.items():
+            labels = [fold(text) for text in options.values()]
+            for label in labels:
+                if is_keyword(wave, clean(label)):
+                    yield Fault(f"{language}.toml", f"scales.{scale}", f"{label!r} begins with a keyword")
+            for word in sorted(stop | asks | keywords):
+                if match_option(word, labels) is not None:
+                    yield Fault(
+                        f"{language}.toml",
+                        f"scales.{scale}",
+                        f"{word!r}, a command, reads as an answer of it",
+                    )
+
+
 def _layouts(walk: _Walk) -> None:
     """Every item under every notice, and every prompt with its longest values, must lay out."""
     wave, language = walk.wave, walk.language
@@ -181,7 +226,10 @@ def _layouts(walk: _Walk) -> None:
         labels = [clean(label) for label in option_labels(wave, language, item.index)]
         if len(set(labels)) != len(labels):
             walk.fault(f"items.{item.id}", "two options read alike once folded to the phone's alphabet")
-        for notice in ("", prompt(wave, language, _notice(item), _values(_notice(item), wave))):
+        notices = [prompt(wave, language, _notice(item), _values(_notice(item), wave))]
+        if walk.mode == "sms":
+            notices.append(prompt(wave, language, "one_answer"))
+        for notice in ("", *notices):
             for back in (False, True):
                 try:
                     item_pages(wave, language, item.index, walk.mode, walk.budget, back, notice)
@@ -189,8 +237,14 @@ def _layouts(walk: _Walk) -> None:
                     walk.fault(f"items.{item.id}", str(error))
     for name in PROMPTS:
         text = prompt(wave, language, name, _values(name, wave))
+        if walk.mode == "ussd" and name in PROMPTS_OF_TEXTING:
+            continue
         if septets(text) > walk.most_septets:
             walk.fault(f"prompts.{name}", f"takes {septets(text)} septets; at most {walk.most_septets}")
+    for name in ("help", "opted_out"):
+        text = fixed_text(wave, language, name)
+        if walk.mode == "sms" and parts(text) > 1:
+            walk.fault(f"prompts.{name}", f"takes {septets(text)} septets; at most 160, one SMS")
 
 
 def _notice(item: Item) -> str:
@@ -198,7 +252,8 @@ def _notice(item: Item) -> str:
 
 
 def _values(name: str, wave: Wave) -> tuple[tuple[str, str], ...]:
-    return tuple((v, wave.code if v == "code" else _LONGEST[v]) for v in sorted(PROMPTS[name]))
+    ours = {"code": wave.code, "owner": wave.owner, "contact": wave.contact}
+    return tuple((v, ours.get(v) or _LONGEST[v]) for v in sorted(PROMPTS[name]))
 
 
 def _orders(wave: Wave) -> Iterator[str]:
@@ -214,23 +269,26 @@ def _orders(wave: Wave) -> Iterator[str]:
 
 def _walk(walk: _Walk, status: str) -> Walked:
     routes: Counter[int] = Counter()
-    most = 0
+    costs: Counter[int] = Counter()
+    most = dearest = 0
     for blocks in _orders(walk.wave):
-        seen: dict[_Node, tuple[Counter[int], int]] = {}
+        seen: dict[_Node, _Ways] = {}
         first = step(walk.wave, None, Dialled(0, "0" * 16, 0, walk.mode, walk.budget))
         interview = replace(first.interview, blocks=blocks)
         walk.see("consent", first.screen)
         try:
-            here, longest = _routes(walk, interview, seen)
+            ways = _routes(walk, interview, seen)
         except LayoutError as error:
             walk.fault("prompts", str(error))
             continue
-        routes += Counter({hops + 1: n for hops, n in here.items()})  # + the dial
-        most = max(most, longest + 1)
+        routes += Counter({hops + 1: n for hops, n in ways.hops.items()})  # + the dial
+        most = max(most, ways.longest + 1)
+        costs += ways.parts
+        dearest = max(dearest, ways.dearest)
     widest = max(walk.screens, key=septets, default="")
     return Walked(
         walk.language, status, walk.mode, len(walk.screens), septets(widest), parts(widest), walk.keys,
-        routes.total(), _median(routes), most,
+        routes.total(), _median(routes), most, _median(costs), dearest,
     )  # fmt: skip
 
 
@@ -262,10 +320,8 @@ def _walk_languages(wave: Wave, mode: str, budget: int) -> dict[Fault, None]:
     return walk.faults
 
 
-def _routes(
-    walk: _Walk, interview: Interview, seen: dict[_Node, tuple[Counter[int], int]]
-) -> tuple[Counter[int], int]:
-    """Hops from this node to the end: how many routes of each length, and the longest way."""
+def _routes(walk: _Walk, interview: Interview, seen: dict[_Node, _Ways]) -> _Ways:
+    """All ways from this node to the end."""
     node = _node(walk, interview)
     if node in seen:
         return seen[node]
@@ -275,13 +331,17 @@ def _routes(
     item = order.items[node[0]]
     _try_other_keys(walk, interview, item)
     hops: Counter[int] = Counter()
-    longest = 0
+    costs: Counter[int] = Counter()
+    longest = dearest = 0
+    pages = [parts(page) for page in _pages(walk, interview, item)]
+    skipping = parts(walk.take(interview, skip_key(item)).screen.text) if item.nonresponse else 0
     targets: set[_Node | str] = set()
     for key, cost in _answers(walk, interview, item):
         taken, extra = _answer(walk, interview, item, key)
         if taken.interview.disposition:
             target: _Node | str = taken.interview.disposition
-            onward, farthest = Counter({0: 1}), 0
+            last = parts(taken.screen.text)
+            onward = _Ways(Counter({0: 1}), 0, Counter({last: 1}), last)
         else:
             target = _node(walk, taken.interview)
             if target[0] <= node[0]:
@@ -289,12 +349,14 @@ def _routes(
                     f"items.{item.id}", f"an answer leads back to {taken.interview.at}", "questionnaire.toml"
                 )
                 continue
-            onward, farthest = _routes(walk, taken.interview, seen)
-        longest = max(longest, cost + extra + farthest)
+            onward = _routes(walk, taken.interview, seen)
+        longest = max(longest, cost + extra + onward.longest)
+        dearest = max(dearest, sum(pages) + skipping + onward.dearest)
         if target not in targets:
             targets.add(target)
-            hops += Counter({1 + extra + n: count for n, count in onward.items()})
-    seen[node] = hops, longest
+            hops += Counter({1 + extra + n: count for n, count in onward.hops.items()})
+            costs += Counter({pages[0] + n: count for n, count in onward.parts.items()})
+    seen[node] = _Ways(hops, longest, costs, dearest)
     return seen[node]
 
 

@@ -31,6 +31,11 @@ The rules
     the host to erase them everywhere. The receipt is derived from the seed.
 11. Keys dialled with the code (`*384*16*1#`) may answer in advance, but never the consent item.
 
+12. By SMS the keyword, or a first text, dials. There is no menu of rule 8 and no pause of rule 7: a
+    message costs money, so the current item comes at once. What was asked on a USSD screen is not
+    answered by a text: the item is sent first. Several answers in one message are none.
+13. An interview outlives its mode: `ModeChanged` says that it goes on in another one.
+
 Stages
 ------
               language ── item ──┬── why (which reason for skipping) ── item
@@ -59,6 +64,7 @@ from flows.events import (
     InvalidReply,
     LanguageChosen,
     MenuChosen,
+    ModeChanged,
     PageTurned,
     Replied,
     ResponseGiven,
@@ -71,26 +77,24 @@ from flows.events import (
 )
 from flows.instrument import NONRESPONSE_MARKS, NUMBER_GIVEN, PROMPTS, UNANSWERED, Item
 from flows.interview import Interview, answered_marks, dump_interview, load_interview, order_of, restore
+from flows.reading import clean, clean_text, match_option, read_number, several
 from flows.screen import (
     BACK,
     MORE,
     Menu,
-    clean,
     item_pages,
     language_screen,
-    match_option,
     menu_screen,
     option_labels,
     prompt,
-    read_number,
     skip_key,
 )
 from flows.wave import Wave
 
 __all__ = [
     "EFFECTS", "LAPSED", "Began", "BlockSkipped", "Consented", "Dialled", "Effect", "Ended",
-    "ErasureRequested", "Event", "Interview", "InvalidReply", "LanguageChosen", "MenuChosen", "PageTurned",
-    "Replied", "ResponseGiven", "ResponseRetracted", "Resumed", "Screen", "Step", "WentBack",
+    "ErasureRequested", "Event", "Interview", "InvalidReply", "LanguageChosen", "MenuChosen", "ModeChanged",
+    "PageTurned", "Replied", "ResponseGiven", "ResponseRetracted", "Resumed", "Screen", "Step", "WentBack",
     "WithdrawalAsked", "answered_marks", "begins_anew", "dump_effect", "dump_interview", "lapsed",
     "load_effect", "load_interview", "restore", "skip_reasons", "step",
 ]  # fmt: skip
@@ -137,7 +141,8 @@ def step(wave: Wave, interview: Interview | None, event: Event) -> Step:
             if interview is None:
                 raise ValueError("a reply needs the interview it belongs to")
             turn = _Turn(wave, interview, event.at)
-            screen = _REPLY[turn.stage](turn, clean(event.text))
+            reply = clean_text(event.text) if interview.mode == "sms" else clean(event.text)
+            screen = _REPLY[turn.stage](turn, reply)
             return turn.successor or turn.done(screen)
         case WithdrawalAsked():
             if interview is None:
@@ -162,6 +167,7 @@ class _Turn:
         "now",
         "page",
         "receipt",
+        "several",
         "shown_at",
         "stage",
         "successor",
@@ -182,6 +188,7 @@ class _Turn:
         self.page = interview.page
         self.tries = interview.tries
         self.wrong = interview.wrong
+        self.several = interview.several
         self.shown_at = interview.shown_at
         self.disposition = interview.disposition
         self.receipt = interview.receipt
@@ -194,7 +201,7 @@ class _Turn:
             b.id, b.instrument, b.wave, self.language, b.mode, b.budget, b.seed, b.blocks, self.answers,
             self.at, self.stage, self.page, self.tries, self.shown_at,
             b.last_at if self.disposition == LAPSED else self.now, self.disposition,
-            self.receipt, b.shuffled, self.wrong,
+            self.receipt, b.shuffled, self.wrong, self.several,
         )  # fmt: skip
         return Step(interview, screen, tuple(self.effects))
 
@@ -220,6 +227,9 @@ class _Turn:
 
     def notice(self) -> str:
         """What to press, for the current item."""
+        prompts = self.wave.instrument.languages[self.language].prompts
+        if self.several and "one_answer" in prompts:  # instruments fielded earlier lack it
+            return prompt(self.wave, self.language, "one_answer")
         if self.item.kind == "number":
             bounds = (("min", str(self.item.least)), ("max", str(self.item.most)))
             return prompt(self.wave, self.language, "invalid_number", bounds)
@@ -231,6 +241,7 @@ class _Turn:
 
     def arrive(self, item: Item) -> None:
         self.at, self.page, self.tries, self.wrong, self.shown_at = item.id, 0, 0, 0, self.now
+        self.several = False
 
     def show_menu(self, stage: str, notice: str = "") -> Screen:
         if stage != self.stage:
@@ -280,8 +291,9 @@ class _Turn:
         wanted = tuple((k, values[k]) for k in values if k in PROMPTS[name])
         return Screen(prompt(self.wave, self.language, name, wanted), ends=True)
 
-    def invalid(self) -> Screen:
+    def invalid(self, several: bool = False) -> Screen:
         """The same screen under a line that says what to press; other ways out after three in a row."""
+        self.several = several
         self.tries += 1
         self.wrong += 1
         self.effects.append(InvalidReply(self.at, self.tries))
@@ -350,7 +362,7 @@ class _Turn:
         blocks = self.wave.instrument.blocks
         if item.block != follows.block and blocks[item.block].drawn and blocks[follows.block].drawn:
             self.arrive(follows)
-            return self.show_menu("pause")
+            return self.show_menu("pause") if self.before.mode != "sms" else self.show_item()
         return self.go_to(follows)
 
 
@@ -366,10 +378,11 @@ def skip_reasons(item: Item) -> tuple[str, ...]:
 def _dial(wave: Wave, interview: Interview | None, event: Dialled) -> Step:
     if interview is None or begins_anew(wave, interview, event.at):
         return _begin(wave, event)
+    before = interview.mode
     interview = replace(interview, mode=event.mode, budget=event.budget)
     turn = _Turn(wave, interview, event.at)
     consent = wave.instrument.items[0]
-    turn.tries, turn.wrong, turn.page = 0, 0, 0
+    turn.tries, turn.wrong, turn.page, turn.several = 0, 0, 0, False
     if turn.disposition == "withdrawn":
         return turn.done(turn.end("withdrawn"))
     if lapsed(wave, interview, event.at):
@@ -379,6 +392,8 @@ def _dial(wave: Wave, interview: Interview | None, event: Dialled) -> Step:
     turn.effects.append(Resumed(turn.at))
     if turn.disposition == "complete":
         return turn.done(turn.show_menu("finished"))
+    if event.mode != before:
+        turn.effects.append(ModeChanged(event.mode))
     if turn.disposition:  # refusal, ineligible: ask again, people mistype
         turn.disposition = ""
         turn.answers = turn.answers[: turn.item.index] + UNANSWERED + turn.answers[turn.item.index + 1 :]
@@ -387,6 +402,8 @@ def _dial(wave: Wave, interview: Interview | None, event: Dialled) -> Step:
     if turn.answers[consent.index] == UNANSWERED:
         if len(wave.languages) > 1:
             return turn.done(turn.show_menu("language"))
+        return turn.done(turn.go_to(turn.item))
+    if event.mode == "sms":
         return turn.done(turn.go_to(turn.item))
     return turn.done(turn.show_menu("resume"))
 
@@ -489,7 +506,8 @@ def _reply_item(turn: _Turn, reply: str) -> Screen:
         if turn.page > before_page:
             turn.effects.append(PageTurned(item.id, turn.page))
             return screen
-    return turn.invalid()
+    labels = option_labels(turn.wave, turn.language, item.index)
+    return turn.invalid(turn.before.mode == "sms" and several(reply, labels))
 
 
 def _choice(turn: _Turn, reply: str) -> str | None:

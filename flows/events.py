@@ -9,7 +9,8 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Dialled:
-    """The respondent dialled. `id` and `seed` serve only if an interview begins with this dial."""
+    """The respondent dialled, or texted (`mode` "sms"). `id` and `seed` serve only if an interview
+    begins with this."""
 
     at: int  # ms since the epoch, UTC
     id: str
@@ -107,6 +108,13 @@ class Resumed:
 
 
 @dataclass(frozen=True, slots=True)
+class ModeChanged:
+    """An unfinished interview goes on in another mode."""
+
+    mode: str  # the new one
+
+
+@dataclass(frozen=True, slots=True)
 class MenuChosen:
     """A choice that is not an answer: menu (stage) and option."""
 
@@ -126,14 +134,14 @@ class ErasureRequested:
 
 Effect = (
     Began | LanguageChosen | Consented | ResponseGiven | ResponseRetracted | InvalidReply
-    | PageTurned | WentBack | BlockSkipped | Resumed | MenuChosen | Ended | ErasureRequested
+    | PageTurned | WentBack | BlockSkipped | Resumed | ModeChanged | MenuChosen | Ended | ErasureRequested
 )  # fmt: skip
 
 EFFECTS: dict[str, type[Effect]] = {
     kind.__name__: kind
     for kind in (
         Began, LanguageChosen, Consented, ResponseGiven, ResponseRetracted, InvalidReply,
-        PageTurned, WentBack, BlockSkipped, Resumed, MenuChosen, Ended, ErasureRequested,
+        PageTurned, WentBack, BlockSkipped, Resumed, ModeChanged, MenuChosen, Ended, ErasureRequested,
     )
 }  # fmt: skip
 _FIELDS = {kind: tuple(f.name for f in fields(kind)) for kind in EFFECTS.values()}

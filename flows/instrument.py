@@ -18,6 +18,7 @@ from typing import Any
 from flows import gsm
 from flows.questionnaire import (
     DISPOSITIONS_BY_ANSWER,
+    FIXED_WORDS,
     ITEM_VALUES,
     MARK_NONRESPONSE,
     NONRESPONSE,
@@ -25,6 +26,7 @@ from flows.questionnaire import (
     NUMBER_GIVEN,
     POSITIONS,
     PROMPTS,
+    PROMPTS_OF_TEXTING,
     ROLES,
     UNANSWERED,
     Block,
@@ -65,16 +67,20 @@ def load(folder: Path) -> Instrument:
     return parse(sources)
 
 
-def parse(sources: Mapping[str, str]) -> Instrument:
-    """The instrument from its files' texts, by file name. Raises InstrumentError."""
-    return _Reader(sources).read()
+def parse(sources: Mapping[str, str], *, fielded: bool = False) -> Instrument:
+    """The instrument from its files' texts, by file name. Raises InstrumentError.
+
+    `fielded`: a version that a store has kept, which may lack what the format has gained since.
+    """
+    return _Reader(sources, fielded).read()
 
 
 class _Reader:
     """Collects faults while it builds; nothing is returned while there is one."""
 
-    def __init__(self, sources: Mapping[str, str]):
+    def __init__(self, sources: Mapping[str, str], fielded: bool):
         self.sources = dict(sorted(sources.items()))
+        self.fielded = fielded
         self.faults: list[Fault] = []
         self.file = ""
 
@@ -344,7 +350,7 @@ class _Reader:
         data = self.toml(f"{name}.toml")
         if len(self.faults) > before:
             return Language(name, "", "", "", {}, {}, {})
-        self.unknown(data, ("language", "prompts", "scales", "items", "groups"), "top level")
+        self.unknown(data, ("language", "prompts", "words", "scales", "items", "groups"), "top level")
         head = self.get(data, "language", dict, "top level")
         self.unknown(head, ("id", "name", "iso639_3", "status"), "language")
         if self.get(head, "id", str, "language") != name:
@@ -352,7 +358,9 @@ class _Reader:
         status = self.get(head, "status", str, "language")
         if status not in ("draft", "reviewed"):
             self.fault("language.status", "must be draft or reviewed")
-        prompts = self.texts(self.get(data, "prompts", dict, "top level"), PROMPTS, "prompts")
+        table = self.get(data, "prompts", dict, "top level")
+        lacking = PROMPTS_OF_TEXTING - table.keys() if self.fielded else frozenset()
+        prompts = self.texts(table, [p for p in PROMPTS if p not in lacking], "prompts")
         for key, allowed in PROMPTS.items():
             self.insertions(prompts.get(key, ""), allowed, f"prompts.{key}")
         table = self.get(data, "scales", dict, "top level")
@@ -378,10 +386,25 @@ class _Reader:
         table = self.get(data, "items", dict, "top level")
         self.unknown(table, [i.id for i in items], "items")
         texts = {i.id: self.item_text(self.get(table, i.id, dict, "items"), f"items.{i.id}") for i in items}
+        words = self.words(self.get(data, "words", dict, "top level", {}))
         return Language(
             name, self.get(head, "name", str, "language"), self.get(head, "iso639_3", str, "language"),
-            status, prompts, texts, options, groups,
+            status, prompts, texts, options, groups, words,
         )  # fmt: skip
+
+    def words(self, table: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+        """What may be texted for each command, in any script."""
+        self.unknown(table, FIXED_WORDS, "words")
+        out = {}
+        for command in FIXED_WORDS:
+            words = self.get(table, command, list, "words", [])
+            if not all(isinstance(w, str) and w.strip() == w != "" for w in words):
+                self.fault(f"words.{command}", "must be a list of texts, none empty or with blanks around it")
+            elif len({w.casefold() for w in words}) != len(words):
+                self.fault(f"words.{command}", "one of them stands twice")
+            else:
+                out[command] = tuple(words)
+        return out
 
     def texts(self, table: Mapping[str, Any], keys: Iterable[str], where: str) -> dict[str, str]:
         keys = list(keys)

@@ -11,6 +11,7 @@ from flows.events import (
     Ended,
     ErasureRequested,
     LanguageChosen,
+    ModeChanged,
     ResponseGiven,
     ResponseRetracted,
 )
@@ -47,6 +48,7 @@ class Interview:
     receipt: str = ""
     shuffled: bool = False  # items within a battery too
     wrong: int = 0  # invalid replies at the current item, by whatever menus
+    several: bool = False  # the last of them held several answers
 
 
 def order_of(instrument: Instrument, interview: Interview) -> AskingOrder:
@@ -101,6 +103,8 @@ def _folded(instrument: Instrument, interview: Interview, effect: Effect) -> Int
     match effect:
         case LanguageChosen(language):
             return replace(interview, language=language, stage="item")
+        case ModeChanged(mode):
+            return replace(interview, mode=mode)
         case ResponseGiven(item=item_id, option=option):
             item = instrument.by_id[item_id]
             marks = {o.id: o.mark for o in item.scale.options} if item.scale else {"": NUMBER_GIVEN}

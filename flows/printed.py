@@ -252,7 +252,12 @@ def _no_answer(instrument: Instrument, words: Language, item: Item, then: dict[s
 def _appendix(words: Language, values: dict[str, str]) -> Iterator[str]:
     yield from ("## Appendix: fixed prompts", "")
     yield from ("Phrases of the dialogue itself. A name in braces stands for a value put in when shown.", "")
-    rows = [(f"`{name}`", _plain(words.prompts[name].replace("{code}", values["code"]))) for name in PROMPTS]
+    rows = []
+    for name in PROMPTS:
+        text = words.prompts[name]
+        for key, value in values.items():
+            text = text.replace(f"{{{key}}}", value)
+        rows.append((f"`{name}`", _plain(text)))
     yield from _table(("Prompt", "Text"), rows)
 
 

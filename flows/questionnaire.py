@@ -22,8 +22,17 @@ PROMPTS: dict[str, frozenset[str]] = {
         "withdraw_confirm": "", "withdraw_yes": "", "withdraw_no": "", "withdrawn": "receipt",
         "thanks": "code", "stopped": "code hours", "refusal": "code", "ineligible": "",
         "session_over": "code", "unavailable": "code", "not_covered": "", "wave_closed": "",
+        "one_answer": "", "help": "owner contact code", "opted_out": "code keyword",
     }.items()
 }  # fmt: skip
+#: Those that instruments fielded before texting lack.
+PROMPTS_OF_TEXTING = frozenset({"one_answer", "help", "opted_out"})
+
+#: What a text message may say in every language: the whole of it, in any case.
+FIXED_WORDS: dict[str, tuple[str, ...]] = {
+    "stop": ("STOP", "STOPALL", "STOP ALL", "UNSUBSCRIBE", "CANCEL", "QUIT", "END"),
+    "help": ("HELP", "INFO"),
+}
 
 #: What an item's text may insert: all from the wave file.
 ITEM_VALUES = frozenset({"owner", "contact", "code"})
@@ -165,6 +174,7 @@ class Language:
     items: Mapping[str, ItemText]
     options: Mapping[str, Mapping[str, str]]  # scale id -> option id -> text
     groups: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # command -> what may be texted
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # compared and hashed by identity: layouts are cached by it

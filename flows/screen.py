@@ -1,17 +1,16 @@
-"""What one screen shows: numbering, paging, alphabet, budgets; and how a reply to it is read.
+"""What one screen shows: numbering, paging, alphabet, budgets.
 
 A screen is text in GSM 03.38 within a budget of septets (TS 23.038). Longer content is paged:
 `98 More` leads on, `0 Back` leads back, and an option is never cut. Keys count on over the pages,
 and every key of the item works on each of its pages.
 """
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from flows.gsm import SMS_PART_SEPTETS, SMS_SEPTETS, fold, septets
-from flows.instrument import Item
+from flows.instrument import PROMPTS, Item
 from flows.wave import Wave
 
 BACK = "0"
@@ -19,9 +18,6 @@ MORE = "98"
 SKIP = "99"
 #: Where 98 and 99 may be answers, the skip key is one that no number reads as.
 SKIP_NUMBER = "00"
-
-#: The longest reply looked at. Handsets send 160 at most; more is not an answer.
-MAX_REPLY = 160
 
 
 class LayoutError(ValueError):
@@ -130,7 +126,7 @@ def item_pages(
             lines,
             budget=sms_budget(wave) if sms else budget,
             more=f"{MORE} {fold(prompts['more'])}",
-            back="" if sms else f"{BACK} {fold(prompts['back'])}",
+            back=f"{BACK} {fold(prompts['back'])}",
             first_back=back and not sms,
             skip=f"{skip_key(item)} {fold(prompts['skip'])}" if item.nonresponse else "",
             detail=detail,
@@ -197,6 +193,13 @@ def prompt(wave: Wave, language: str, name: str, inserted: tuple[tuple[str, str]
     return fold(wave.instrument.languages[language].prompts[name].format(**dict(inserted)))
 
 
+def fixed_text(wave: Wave, language: str, name: str) -> str:
+    """A phrase that is said outside any interview: all it inserts is the wave's."""
+    values = {"code": wave.code, "owner": wave.owner, "contact": wave.contact, "keyword": wave.keywords[0]}
+    inserted = tuple((v, values[v]) for v in sorted(PROMPTS[name]))
+    return prompt(wave, language, name, inserted)
+
+
 def _insert(wave: Wave, text: str) -> str:
     return fold(text.format(owner=wave.owner, contact=wave.contact, code=wave.code))
 
@@ -204,45 +207,3 @@ def _insert(wave: Wave, text: str) -> str:
 def sms_budget(wave: Wave) -> int:
     """Septets that an SMS of this wave may take: all of its one part, or less of each of several."""
     return SMS_SEPTETS if wave.sms_parts == 1 else wave.sms_parts * SMS_PART_SEPTETS
-
-
-# ---------------------------------------------------------------- reading a reply
-
-
-def clean(text: str) -> str:
-    """A reply as compared: folded, lower case, no accents, one space between words; digits of any
-    script plain. People type "tres" for "très".
-
-    Used for matching only. Replies over MAX_REPLY characters read as nothing.
-    """
-    if text.isascii() and text.isdigit() and len(text) <= MAX_REPLY:
-        return text
-    if len(text) > MAX_REPLY:
-        return ""
-    plain = "".join(str(unicodedata.digit(c)) if c.isdigit() else c for c in text)
-    folded = fold(unicodedata.normalize("NFKC", plain).casefold()).casefold()
-    bare = (c for c in unicodedata.normalize("NFD", folded) if not unicodedata.combining(c))
-    return " ".join("".join(bare).split())
-
-
-def match_option(reply: str, labels: Sequence[str]) -> int | None:
-    """The 0-based option that a cleaned reply names: by number, by its text, or by its first word
-    where no other option begins with the same one."""
-    number = reply.rstrip(".) ")  # "1 2" is two answers, not option 12
-    if number.isascii() and number.isdigit():
-        position = int(number) if len(number) < 4 else 0
-        return position - 1 if 1 <= position <= len(labels) and not number.startswith("0") else None
-    plain = [clean(label) for label in labels]
-    if reply in plain:
-        return plain.index(reply)
-    first = [label.split(" ")[0].strip(".,;:!?") for label in plain]
-    return first.index(reply) if first.count(reply) == 1 else None
-
-
-def read_number(reply: str, least: int, most: int) -> int | None:
-    """A cleaned reply as a whole number within bounds; spaces between digits are ignored."""
-    number = reply.replace(" ", "").rstrip(".")
-    if not (number.isascii() and number.isdigit() and len(number) < 10):
-        return None
-    value = int(number)
-    return value if least <= value <= most else None

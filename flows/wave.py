@@ -5,6 +5,7 @@ version: languages offered, which services each respondent gets, order, codes di
 budgets, windows.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,9 @@ from flows.instrument import Fault, Instrument, InstrumentError
 
 #: The contact of the wave file as delivered: nobody's number.
 PLACEHOLDER_CONTACT = "0800 000 000"
+_KEYWORD = re.compile(r"[A-Za-z][A-Za-z0-9]{1,19}\Z")
+#: A short code, a number, or a sender's name, of which networks show eleven characters.
+_SENDER = re.compile(r"\+?[0-9]{3,15}\Z|(?=.*[A-Za-z])[A-Za-z0-9][A-Za-z0-9 ._-]{0,10}\Z")
 _DEFAULT_BUDGET = 160  # the least that every network read of shows, bar one at 120
 
 
@@ -40,6 +44,8 @@ class Wave:
     sms_parts: int = 3  # the longest SMS, in parts
     countries: tuple[str, ...] = ("+233",)  # number prefixes served
     today: "Wave | None" = None  # on an older version: the wave that what begins anew begins in
+    keywords: tuple[str, ...] = ("SURVEY",)  # a text that begins with one dials
+    sms_sender: str = ""  # short code or name that texts come from; "" = no texting
 
     def budget_for(self, network_code: str) -> int:
         """Septets that a screen may take on this network."""
@@ -57,7 +63,7 @@ _KEYS: dict[str, type] = {
     "id": str, "instrument": str, "languages": list, "allow_drafts": bool, "owner": str, "contact": str,
     "code": str, "free": bool, "service_codes": list, "services_each": int, "shuffle_blocks": bool,
     "shuffle_items": bool, "extension": str, "resume_hours": int, "budget": int, "budgets": dict,
-    "sms_parts": int, "countries": list,
+    "sms_parts": int, "countries": list, "keywords": list, "sms_sender": str,
 }  # fmt: skip
 _REQUIRED = ("id", "instrument", "owner", "contact", "code", "free")
 _NOT_FREE = (
@@ -124,6 +130,16 @@ def load_wave(path: Path, instrument: Instrument) -> Wave:
         fault("countries", "name at least one number prefix, such as +233")
     elif not all(prefix.startswith("+") for prefix in countries):
         fault("countries", "each must begin with +")
+    keywords = data.get("keywords", ["SURVEY"])
+    if not keywords:
+        fault("keywords", "name at least one, such as SURVEY")
+    for keyword in keywords:
+        if not _KEYWORD.match(keyword):
+            fault("keywords", f"{keyword!r} must be one word of 2 to 20 letters and digits, a letter first")
+    if len({k.casefold() for k in keywords}) != len(keywords):
+        fault("keywords", "one of them stands twice")
+    if data.get("sms_sender") and not _SENDER.match(data["sms_sender"]):
+        fault("sms_sender", "must be a short code, a number, or a name of at most 11 characters; or empty")
     drawn = sum(b.drawn for b in instrument.blocks)
     if not 0 <= data.get("services_each", 0) <= drawn:
         fault("services_each", f"must be 0 (all) to {drawn}")
@@ -142,7 +158,7 @@ def load_wave(path: Path, instrument: Instrument) -> Wave:
     if faults:
         raise InstrumentError(faults)
     plain = {k: v for k, v in data.items() if k not in ("instrument", "languages", "allow_drafts", "free")}
-    for key in ("service_codes", "countries"):
+    for key in ("service_codes", "countries", "keywords"):
         if key in plain:
             plain[key] = tuple(plain[key])
     return Wave(instrument=instrument, languages=languages, **plain)

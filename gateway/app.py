@@ -20,11 +20,13 @@ from gateway.dialogue import Dialogue
 from gateway.health import look_at_parts
 from gateway.lookup import RecordLookup
 from gateway.pages import page_routes
+from gateway.texting import Texting
 from gateway.webhooks import Doors, webhook_routes
 from storage.database import SchemaError, check_schema, open_engine
 from storage.live import LiveStore, key_id
 from storage.resp import Unavailable
 from storage.respondents import OtherKeyError, Pseudonyms
+from storage.sealing import Seal
 
 log = logging.getLogger("dial16.app")
 T = TypeVar("T")
@@ -51,8 +53,9 @@ def create_app(
     engine = open_engine(database_url)
     lookup = RecordLookup(engine, live_days)
     our_key = key_id(pseudonym_key)
+    seal = Seal(pseudonym_key)
     dialogue = Dialogue(
-        wave, live, Pseudonyms(pseudonym_key), lookup.find, find_instrument=lookup.instrument
+        wave, live, Pseudonyms(pseudonym_key), lookup.find, find_instrument=lookup.instrument, seal=seal
     )  # fmt: skip
     opened: Mapping[str, Sequence[str]] = {"africastalking": secrets} | (
         {"simulator": (simulator_secret,)} if simulator_secret else {}
@@ -87,7 +90,7 @@ def create_app(
     # No interactive documentation page: it loads its scripts from third parties.
     app = FastAPI(title="Dial 16", lifespan=lifespan, docs_url=None, redoc_url=None)
     # The hop's route stands first: routes are tried in order.
-    app.router.routes[:0] = webhook_routes(dialogue, Doors(opened))
+    app.router.routes[:0] = webhook_routes(dialogue, Doors(opened), Texting(dialogue, seal))
     app.router.routes += page_routes(
         wave=wave,
         simulator_hook=f"/hooks/simulator/{simulator_secret}/ussd" if simulator_secret else None,

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
 from flows.engine import (
+    Consented,
     Dialled,
     Event,
     Interview,
@@ -28,8 +29,8 @@ from flows.engine import (
     restore,
     step,
 )
-from flows.instrument import InstrumentError, parse
-from flows.screen import prompt
+from flows.instrument import UNANSWERED, InstrumentError, parse
+from flows.screen import fixed_text
 from flows.wave import Wave
 from gateway.messages import Hop, SessionEnded
 from storage.live import (
@@ -43,6 +44,7 @@ from storage.live import (
 from storage.record import Recorded
 from storage.resp import Unavailable
 from storage.respondents import Pseudonyms
+from storage.sealing import Seal
 
 log = logging.getLogger("dial16.dialogue")
 
@@ -84,25 +86,28 @@ class Dialogue:
         find_recorded: Callable[[str, str, int], Awaitable[Recorded | None]],
         clock: Callable[[], int] = now_ms,
         find_instrument: Callable[[str], Awaitable[Mapping[str, str] | None]] | None = None,
+        seal: Seal | None = None,
     ):
         """`find_recorded(respondent, wave, born)` looks a respondent up in the record, where the live
         store born at `born` may have lost what the record has; None also while the record is away.
-        `find_instrument(reference)` has the sources of an instrument that the live store has lost."""
+        `find_instrument(reference)` has the sources of an instrument that the live store has lost.
+        `seal`: numbers of those who have consented are kept, sealed; None: none is kept."""
         self.wave = wave
-        self._live = live
-        self._pseudonyms = pseudonyms
+        self.live = live
+        self.pseudonyms = pseudonyms
+        self.seal = seal
         self._find_recorded = find_recorded
         self._find_instrument = find_instrument
-        self._clock = clock
-        self._home = -1  # birth of the live store that keeps our instrument; none yet
+        self.clock = clock
+        self.home = -1  # birth of the live store that keeps our instrument; none yet
         self._waves = {wave.instrument.reference: wave}
 
     async def hop(self, channel: Channel, hop: Hop) -> Screen:
         """The screen that answers a hop. Raises Unavailable; nothing is committed then."""
         if (refusal := self._refusal(hop)) is not None:
             return self.phrase(refusal)
-        respondent = self._pseudonyms.of(hop.msisdn)
-        live, born = await self._live.read(self.wave.id, respondent)
+        respondent = self.pseudonyms.of(hop.msisdn)
+        live, born = await self.live.read(self.wave.id, respondent)
         try:
             return await self._answer(channel, hop, respondent, live, born)
         except Unavailable as error:
@@ -113,8 +118,8 @@ class Dialogue:
     ) -> Screen:
         """Compare, step, commit; again for whoever loses a race."""
         for _ in range(_RACES):
-            if born != self._home:
-                born = await self._settle(born)
+            if born != self.home:
+                born = await self.settle(born)
             stored = live.version if live is not None else 0
             if live is not None and live.session == hop.session:
                 new = _new_input(live, hop, channel.cumulative)
@@ -124,20 +129,20 @@ class Dialogue:
                     if live.over and not live.ends:
                         return self.phrase("session_over", live.interview)
                     return Screen(live.screen, live.ends)
-                event: Event = Replied(self._clock(), new)
+                event: Event = Replied(self.clock(), new)
             elif live is not None and live.knows_past(hop.session):
                 return self.phrase("session_over", live.interview)
             else:
-                live = live or await self._recorded(respondent, born)
+                live = live or await self.recorded(respondent, born)
                 event = self._dialled(hop, respondent, live)
             screen, after, entry = await self._step(channel, hop, respondent, live, event)
             try:
-                await self._live.commit(stored, respondent, after, entry)
+                await self.live.commit(stored, respondent, after, entry)
                 return screen
             except NewerState as newer:
                 live = newer.live
                 if live is None:  # lost since it was read, perhaps with the whole store
-                    live, born = await self._live.read(self.wave.id, respondent)
+                    live, born = await self.live.read(self.wave.id, respondent)
         raise Unavailable("live store: too many hops of one respondent at once")
 
     def _refusal(self, request: Hop | SessionEnded) -> str | None:
@@ -155,7 +160,7 @@ class Dialogue:
         interview = live.interview if live else None
         wave = self.wave  # what begins anew begins on the instrument of today
         if interview and (isinstance(event, Replied) or not begins_anew(wave, interview, event.at)):
-            wave = await self._wave_on(interview.instrument)
+            wave = await self.wave_on(interview.instrument)
         taken = step(wave, interview, event)
         screen = taken.screen
         seen, digest = _seen(hop, channel.cumulative)
@@ -165,7 +170,9 @@ class Dialogue:
                 live.version + 1, live.session, seen, digest, live.hop + 1, screen.ends, live.past,
                 screen.text, screen.ends, taken.interview,
             )  # fmt: skip
-            return screen, after, hop_entry(after, respondent, event.at, effects, None)
+            consented = any(isinstance(e, Consented) for e in taken.effects)
+            sealed = self._sealed(hop.msisdn, respondent, taken.interview) if consented else {}
+            return screen, after, hop_entry(after, respondent, event.at, effects, None, **sealed)
         after = Live(
             (live.version if live else 0) + 1, hop.session, seen, digest, 1, screen.ends,
             live.past_with(live.session) if live else "", screen.text, screen.ends, taken.interview,
@@ -176,17 +183,25 @@ class Dialogue:
             "service_code": hop.service_code,
             "extension": _address(wave, live, hop.text),
         }
-        return screen, after, hop_entry(after, respondent, event.at, effects, opened)
+        sealed = self._sealed(hop.msisdn, respondent, taken.interview)
+        return screen, after, hop_entry(after, respondent, event.at, effects, opened, **sealed)
+
+    def _sealed(self, msisdn: str, respondent: str, interview: Interview) -> dict[str, str]:
+        """The sealed number of somebody who has consented, for reminders: with the consent, and with the
+        first hop of every later session."""
+        if self.seal is None or not has_consented(interview):
+            return {}
+        return {"sealed": self.seal.seal(msisdn, respondent), "key_id": self.seal.key_id}
 
     def _dialled(self, hop: Hop, respondent: str, live: Live | None) -> Dialled:
         wave = self.wave
         ahead = tuple(hop.text.split("*")) if hop.text and wave.extension == "answers" else ()
-        at = self._clock()
+        at = self.clock()
         return Dialled(
             at=at,
             # The moment too: where the live store was emptied in mid-session, one session begins twice.
-            id=self._pseudonyms.interview_id(f"{respondent} {at}", hop.session),
-            seed=self._pseudonyms.seed(respondent, wave.id),
+            id=self.pseudonyms.interview_id(f"{respondent} {at}", hop.session),
+            seed=self.pseudonyms.seed(respondent, wave.id),
             budget=wave.budget_for(hop.network_code),
             ahead=ahead if live is None else (),
         )
@@ -197,44 +212,44 @@ class Dialogue:
         """Makes a live store ours: keeps our instrument there, for interviews that outlive it. False if
         the store has other data under the same version. Raises Unavailable."""
         ours = self.wave.instrument
-        born = await self._live.mark_born(self._clock())
-        stands = await self._live.keep_instrument(ours.reference, ours.digest, dict(ours.sources))
+        born = await self.live.mark_born(self.clock())
+        stands = await self.live.keep_instrument(ours.reference, ours.digest, dict(ours.sources))
         if stands == ours.digest:
-            self._home = born
+            self.home = born
         return stands == ours.digest
 
-    async def _settle(self, born: int) -> int:
+    async def settle(self, born: int) -> int:
         """In a live store that was away at our start, or has been emptied; when it was born."""
         if not born:
             log.warning("live store found empty; interviews are rebuilt from the record as people dial")
         if not await self.keep_instrument():
             reference = self.wave.instrument.reference
             raise Unavailable(f"{reference} has been fielded with other texts; raise the version")
-        return self._home
+        return self.home
 
-    async def _recorded(self, respondent: str, born: int) -> Live | None:
+    async def recorded(self, respondent: str, born: int) -> Live | None:
         """The interview rebuilt from the record, where the live store may have lost it."""
         found = await self._find_recorded(respondent, self.wave.id, born)
         if found is None or found.instrument is None:  # not there, or its beginning is still on its way
             return None
-        wave = await self._wave_on(found.instrument)
+        wave = await self.wave_on(found.instrument)
         last_at = int(found.last_at.timestamp() * 1000)
         interview = restore(wave, found.interview, found.effects, last_at)
         version = (found.version // _VERSION_JUMP + 1) * _VERSION_JUMP
         return Live(version, "", 0, "", 0, True, "", "", True, interview)
 
-    async def _wave_on(self, reference: str) -> Wave:
+    async def wave_on(self, reference: str) -> Wave:
         """This wave on the instrument version that an interview began with, also after a deploy."""
         known = self._waves.get(reference)
         if known is not None:
             return known
-        sources: Mapping[str, str] | None = await self._live.instrument_sources(reference)
+        sources: Mapping[str, str] | None = await self.live.instrument_sources(reference)
         if sources is None and self._find_instrument is not None:
             sources = await self._find_instrument(reference)
         if sources is None:
             raise Unavailable(f"instrument {reference} is in no store; deploy the release that had it")
         try:
-            wave = self.wave.with_instrument(parse(sources))
+            wave = self.wave.with_instrument(parse(sources, fielded=True))
         except InstrumentError:
             raise Unavailable(f"instrument {reference} as stored is not readable") from None
         self._waves[reference] = wave
@@ -249,12 +264,12 @@ class Dialogue:
         """
         if self._refusal(notice) is not None:
             return
-        respondent = self._pseudonyms.of(notice.msisdn)
+        respondent = self.pseudonyms.of(notice.msisdn)
         entry: dict[str, object] = {
             "kind": "session_ended",
             "session": notice.session,
             "respondent": respondent,
-            "at": self._clock(),
+            "at": self.clock(),
             "aggregator": channel.aggregator,
             "status": notice.status,
             "duration_ms": notice.duration_ms,
@@ -265,32 +280,32 @@ class Dialogue:
             "error": notice.error,
         }
         for _ in range(_RACES):
-            live, _ = await self._live.read(self.wave.id, respondent)
+            live, _ = await self.live.read(self.wave.id, respondent)
             if live is None or live.session != notice.session or live.over:
                 break
             after = replace(live, version=live.version + 1, over=True)
             try:
-                await self._live.commit(live.version, respondent, after, compact(entry))
+                await self.live.commit(live.version, respondent, after, compact(entry))
                 return
             except NewerState:
                 continue
-        await self._live.append(compact(entry))
+        await self.live.append(compact(entry))
 
     async def withdraw(self, msisdn: str, wave_id: str | None = None) -> str | None:
         """Withdraws a respondent who asked the office for it, from this wave or an earlier one; the
         receipt, None where live store and record know nobody of that number. Raises Unavailable."""
-        respondent, wave_id = self._pseudonyms.of(msisdn), wave_id or self.wave.id
-        live, born = await self._live.read(wave_id, respondent)
+        respondent, wave_id = self.pseudonyms.of(msisdn), wave_id or self.wave.id
+        live, born = await self.live.read(wave_id, respondent)
         for _ in range(_RACES):
-            if born != self._home:
-                born = await self._settle(born)
+            if born != self.home:
+                born = await self.settle(born)
             stored = live.version if live is not None else 0
             if live is None and wave_id == self.wave.id:
-                live = await self._recorded(respondent, born)
+                live = await self.recorded(respondent, born)
             if live is None:
                 return None
-            at = self._clock()
-            wave = await self._wave_on(live.interview.instrument)
+            at = self.clock()
+            wave = await self.wave_on(live.interview.instrument)
             taken = step(wave, live.interview, WithdrawalAsked(at))
             after = replace(
                 live, version=live.version + 1, session=live.session or "office", over=True,
@@ -298,12 +313,12 @@ class Dialogue:
             )  # fmt: skip
             entry = hop_entry(after, respondent, at, [dump_effect(e) for e in taken.effects], None)
             try:
-                await self._live.commit(stored, respondent, after, entry)
+                await self.live.commit(stored, respondent, after, entry)
                 return taken.interview.receipt
             except NewerState as newer:
                 live = newer.live
                 if live is None:
-                    live, born = await self._live.read(wave_id, respondent)
+                    live, born = await self.live.read(wave_id, respondent)
         raise Unavailable("live store: too many hops of one respondent at once")
 
     async def _note_conflict(self, live: Live, respondent: str, what: str) -> None:
@@ -313,10 +328,10 @@ class Dialogue:
             "interview": live.interview.id,
             "respondent": respondent,
             "session": live.session,
-            "at": self._clock(),
+            "at": self.clock(),
             "what": what,
         }
-        await self._live.append(compact(entry))
+        await self.live.append(compact(entry))
 
     def phrase(self, name: str, interview: Interview | None = None) -> Screen:
         """A last screen outside any interview, in the respondent's language where it is known."""
@@ -324,16 +339,18 @@ class Dialogue:
         language = interview.language if interview else wave.languages[0]
         if language not in wave.instrument.languages:
             language = wave.languages[0]
-        inserted = (("code", wave.code),) if name in _WITH_CODE else ()
-        return Screen(prompt(wave, language, name, inserted), ends=True)
-
-
-_WITH_CODE = frozenset({"session_over", "unavailable"})
+        return Screen(fixed_text(wave, language, name), ends=True)
 
 
 @dataclass(frozen=True, slots=True)
 class _Conflict:
     what: str  # older_text | diverging_text | after_end | out_of_order
+
+
+def has_consented(interview: Interview) -> bool:
+    """Whether consent was given and has not been withdrawn. It is the first item, "no" ends it."""
+    given = interview.answers[:1] != UNANSWERED
+    return given and interview.disposition not in ("refusal", "ineligible", "withdrawn")
 
 
 def _address(wave: Wave, live: Live | None, text: str) -> str:

@@ -4,13 +4,16 @@ from typing import Any, cast
 
 import redis
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from flows.wave import Wave
 from gateway.jobs import worker_health
 from storage.database import SchemaError, check_schema
 from storage.live import KEY_ID
+from storage.rates import paused_senders
 from storage.recorder import health
 from storage.respondents import OtherKeyError
+from storage.sweep import held_count
 
 
 def look_at_parts(
@@ -43,4 +46,25 @@ def look_at_parts(
         except redis.RedisError:
             up, away = False, True
         parts[name] = {"up": up, "detail": "unknown while the live store is away" if away else detail}
+    reached = parts["live store"]["up"] and parts["database"]["up"]  # else asking again only takes longer
+    said = _sending(probe, engine) if reached else "unknown while a store is away"
+    parts["sending"] = {"up": True, "detail": said}
     return parts
+
+
+def _sending(probe: "redis.Redis", engine: Engine) -> str:
+    """How sending fares. Never a reason to take the gateway out of service: who dials needs no text."""
+    try:
+        paused, held = paused_senders(probe), held_count(engine)
+    except (redis.RedisError, SQLAlchemyError):
+        return "unknown while a store is away"
+    said = [
+        f"PAUSED {p.aggregator} {p.sender or '(default)'} since {p.since:%Y-%m-%d %H:%M} UTC: {p.code}"
+        + ("; mend it, then `python main.py sending --resume`" if p.until is None else "; for a minute")
+        for p in paused
+    ]
+    if held:
+        said.append(
+            f"{held} messages HELD: set DIAL16_AT_API_KEY for the workers, see `python main.py messages`"
+        )
+    return "; ".join(said) or "no sender paused, no message held"

@@ -4,11 +4,17 @@ A job's arguments are row ids or nothing: never a number, an answer or a secret,
 in Redis. What a job needs beyond that (the database, the wave's windows) is composed in the worker's
 process before it starts, see `compose`; JSON is the only serializer, so that writing to Redis is not
 running code.
+
+    dial16                  what recurs
+    dial16-reply .. -invitation     one message each, the kind's queue; workers take the first first
+
+A job is only the fastest way to a message: its row says whether it is due (`storage/outbox.py`).
 """
 
 import contextlib
 import logging
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -16,16 +22,21 @@ from typing import Any, cast
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
-from rq import Queue, worker_registration
-from rq import Worker as RQWorker
+from rq import Queue, SimpleWorker, worker_registration
 from rq.exceptions import DuplicateJobError
 from rq.serializers import JSONSerializer
 from rq.utils import utcparse
+
+from gateway.dispatch import Dispatch
+from storage.entries import PRIORITY
 
 QUEUE = "dial16"
 SWEEP_EVERY = timedelta(minutes=10)
 _WORKER_TTL = 90  # seconds; a worker that waits for jobs gives a sign of life every 75
 _RUNNING = timedelta(seconds=150)  # a sign of life within this time: it runs
+SEND_SECONDS = 60  # a send's job is ended then; its call of the aggregator has time-outs well below
+_QUEUED = "dial16:queued:"  # + message id: it has a job
+_QUEUED_SECONDS = 20  # then it is given another one, if it is still due: its worker may have died
 
 log = logging.getLogger("dial16.jobs")
 
@@ -35,13 +46,14 @@ class Composition:
     """What the jobs of this process use."""
 
     close_unfinished: Callable[[datetime], int]  # closes what was not resumed in time; how many
+    dispatch: Dispatch | None = None  # sends the outbox
 
 
 _composition: Composition | None = None
 
 
 def compose(composition: Composition) -> None:
-    """Give this process what its jobs use; work horses inherit it by fork."""
+    """Give this process what its jobs use."""
     global _composition
     _composition = composition
 
@@ -59,6 +71,63 @@ def close_stale_interviews() -> int:
     return closed
 
 
+def send_message(message: str) -> str:
+    """Send the message with this id, if it is due. Its row says what became of it.
+
+    Ends well whatever happens: RQ would keep an exception's text.
+    """
+    if _composition is None or _composition.dispatch is None:
+        raise RuntimeError("this worker was not composed: start it with `main.py work`")
+    dispatch = _composition.dispatch
+    try:
+        outcome = dispatch.send(message)
+        dispatch.live.delete(_QUEUED + message)
+    except Exception as error:  # a store is away, or a bug: a due row is given another job later
+        log.error("message %s: %s", message, type(error).__name__)
+        return "error"
+    log.debug("message %s: %s", message, outcome)
+    return outcome
+
+
+def queue_name(kind: str) -> str:
+    return f"{QUEUE}-{kind}"
+
+
+class Sends:
+    """Gives messages their jobs: one at a time each, as far as the live store remembers."""
+
+    def __init__(self, live: redis.Redis, remember_seconds: float = _QUEUED_SECONDS):
+        self.live, self.remember_ms = live, int(remember_seconds * 1000)
+        self._queues = {
+            kind: Queue(queue_name(kind), connection=live, serializer=JSONSerializer) for kind in PRIORITY
+        }
+
+    def waiting(self) -> int:
+        """Jobs that no worker has taken yet."""
+        return sum(queue.count for queue in self._queues.values())
+
+    def enqueue(self, due: Sequence[tuple[str, str]]) -> int:
+        """Jobs for those of these messages (id, kind) that have none; how many."""
+        if not due:
+            return 0
+        with self.live.pipeline(transaction=False) as pipe:
+            for message, _ in due:
+                pipe.set(_QUEUED + message, 1, nx=True, px=self.remember_ms)
+            fresh = [m for m, is_new in zip(due, pipe.execute(), strict=True) if is_new]
+        for kind, queue in self._queues.items():
+            jobs = [
+                Queue.prepare_data(
+                    "gateway.jobs.send_message", (message,), timeout=SEND_SECONDS, result_ttl=0,
+                    failure_ttl=3600, description="send_message",
+                )
+                for message, its_kind in fresh
+                if its_kind == kind
+            ]  # fmt: skip
+            if jobs:
+                queue.enqueue_many(jobs)
+        return len(fresh)
+
+
 def schedule_sweep(queue: Queue, now: datetime) -> None:
     """See that the sweep runs once in the ten minutes to come, however many workers ask for it.
 
@@ -72,9 +141,10 @@ def schedule_sweep(queue: Queue, now: datetime) -> None:
         queue.enqueue_at(at, close_stale_interviews, job_id=f"close-stale-interviews-{turn}", unique=True)
 
 
-class Worker(RQWorker):
+class Worker(SimpleWorker):
     """RQ's worker, which also keeps the recurring jobs scheduled: a Redis that was wiped has them
-    again a minute later."""
+    again a minute later. Jobs run in its own process, so that they share connections to the database
+    and to the aggregator; a fork for each would open its own."""
 
     def run_maintenance_tasks(self) -> None:
         super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
@@ -82,24 +152,37 @@ class Worker(RQWorker):
 
 
 def open_queue(redis_url: str) -> tuple[Queue, Any]:
-    """The queue and its connection. Few retries: the worker has its own, and must not end slowly
-    because Redis ended first."""
-    connection = redis.Redis.from_url(
-        redis_url, retry=Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.1), 2)
-    )
+    """The queue of what recurs and its connection. Few retries: the worker has its own, and must not
+    end slowly because Redis ended first."""
+    connection = connect(redis_url)
     return Queue(QUEUE, connection=connection, serializer=JSONSerializer), connection
 
 
+def connect(redis_url: str) -> redis.Redis:
+    """A client as workers and whoever gives them jobs use it."""
+    return redis.Redis.from_url(redis_url, retry=Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.1), 2))
+
+
 def work(redis_url: str, composition: Composition, *, burst: bool = False) -> None:
-    """Run jobs until SIGTERM, with the scheduler for those due later."""
+    """Run jobs until SIGTERM, with the scheduler for those due later and the outbox's sweep."""
     compose(composition)
-    queue, connection = open_queue(redis_url)
+    recurring, connection = open_queue(redis_url)
+    sends = [Queue(queue_name(k), connection=connection, serializer=JSONSerializer) for k in PRIORITY]
     worker = Worker(
-        [queue], connection=connection, serializer=JSONSerializer, maintenance_interval=60,
+        [recurring, *sends], connection=connection, serializer=JSONSerializer, maintenance_interval=60,
         worker_ttl=_WORKER_TTL,
     )  # fmt: skip
     worker.log_job_description = False
-    worker.work(with_scheduler=True, burst=burst, logging_level="WARNING")
+    stop, watch = threading.Event(), None
+    if composition.dispatch is not None and not burst:
+        watch = threading.Thread(target=composition.dispatch.watch, args=(stop,), daemon=True)
+        watch.start()
+    try:
+        worker.work(with_scheduler=True, burst=burst, logging_level="WARNING")
+    finally:
+        stop.set()
+        if watch is not None:
+            watch.join(2)
 
 
 def worker_health(live: "redis.Redis") -> tuple[bool, str]:

@@ -41,3 +41,32 @@ class SessionEnded:
     hops: int | None = None
     cost: str = ""  # as sent
     error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InboundSms:
+    """A text message that somebody wrote to us. The aggregator sends it again until it is answered."""
+
+    id: str  # the aggregator's, the same on every repeat
+    msisdn: str
+    to: str  # the short code written to
+    network_code: str  # as sent; "" if not said
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryReport:
+    """What became of a message that we sent. May come late, repeated and out of order."""
+
+    message_id: str  # the aggregator's, from when it took the message
+    status: str  # as sent
+    failure_reason: str = ""
+    network_code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OptOut:
+    """The aggregator's notice that somebody wants no more messages."""
+
+    msisdn: str
+    sender: str  # the name or short code that they are about

@@ -67,6 +67,15 @@ SETTINGS = (
         "`on`: serve the handset page and its simulated aggregator; anyone who reaches them can dial",
     ),
     Setting("LIVE_DAYS", "90", "days that an interview stays in the live store after its last hop"),
+    Setting("AT_USERNAME", "", "Africa's Talking's user name, for sending; `sandbox` is its sandbox"),
+    Setting("AT_API_KEY", "", "its API key. None: nothing is sent, and messages wait as `held`"),
+    Setting("AT_URL", "Africa's Talking's own", "another address of its API: a stand-in for tests"),
+    Setting(
+        "SMS_PER_SECOND",
+        "10",
+        "segments a second of each sender; a network's own after it: `10, 62001=5`",
+    ),
+    Setting("DIRECTORY_DAYS", "90", "days that a number is kept, sealed, after it was last in use"),
     Setting("LOG_LEVEL", "info", "debug, info, warning or error"),
 )
 
@@ -75,7 +84,8 @@ SECRETS = ("WEBHOOK_SECRET", "PSEUDONYM_KEY")
 
 _NAMES = frozenset(PREFIX + s.name for s in SETTINGS)
 _DEFAULTS = {"DATA_DIR": "./data", "HOST": "127.0.0.1", "PORT": "8016", "WAVE_FILE": "deploy/wave.toml",
-             "INSTRUMENT_DIR": "flows/sdg_16_6_2", "LIVE_DAYS": "90", "LOG_LEVEL": "info"}  # fmt: skip
+             "INSTRUMENT_DIR": "flows/sdg_16_6_2", "LIVE_DAYS": "90", "LOG_LEVEL": "info",
+             "SMS_PER_SECOND": "10", "DIRECTORY_DAYS": "90"}  # fmt: skip
 _PROJECT = Path(__file__).resolve().parent.parent
 #: Characters that stand in a URL's path as they are (RFC 3986 section 2.3).
 _URL_SAFE = re.compile(r"[A-Za-z0-9._~-]+\Z")
@@ -95,6 +105,12 @@ class Settings:
     instrument_dir: Path
     simulator: bool | None  # None: as the verb has it
     live_days: int
+    at_username: str
+    at_api_key: str = field(repr=False)  # "" : nothing is sent
+    at_url: str  # "" : its own
+    sms_per_second: float
+    network_per_second: Mapping[str, float]  # by network code
+    directory_days: int
     log_level: str
 
     @classmethod
@@ -156,6 +172,16 @@ class Settings:
             fault("PSEUDONYM_KEY", f"must have at least 32 bytes, not all alike; {_MAKE_ONE}")
         if pseudonym_key and pseudonym_key.decode() in webhook_secrets:
             fault("PSEUDONYM_KEY", f"must differ from the webhook secret; {_MAKE_ONE}")
+        at_username, at_api_key, at_url = value("AT_USERNAME"), value("AT_API_KEY"), value("AT_URL")
+        if at_api_key and not at_username:
+            fault("AT_USERNAME", "is not set, but DIAL16_AT_API_KEY is; set it to the account's user name")
+        if not (at_api_key + at_username).isascii() or not (at_api_key + at_username).isprintable():
+            fault("AT_API_KEY", "and DIAL16_AT_USERNAME must be plain ASCII, as Africa's Talking shows them")
+        if at_url and not re.match(r"https?://[^/\s]+", at_url):
+            fault("AT_URL", "must begin with http:// or https:// and a host; leave it empty for the real API")
+        rates = _read_rates(value("SMS_PER_SECOND"))
+        if rates is None:
+            fault("SMS_PER_SECOND", "must be a number above 0 to 1000, and NETWORK=NUMBER after commas")
         data_dir = Path(value("DATA_DIR")).absolute()
         settings = cls(
             data_dir=data_dir,
@@ -169,6 +195,12 @@ class Settings:
             instrument_dir=ours_or_given("INSTRUMENT_DIR"),
             simulator=None if not simulator else simulator == "on",
             live_days=whole("LIVE_DAYS", 1, 3650),
+            at_username=at_username,
+            at_api_key=at_api_key,
+            at_url=at_url,
+            sms_per_second=(rates or {}).get("", 1.0),
+            network_per_second={network: rate for network, rate in (rates or {}).items() if network},
+            directory_days=whole("DIRECTORY_DAYS", 1, 3650),
             log_level=log_level,
         )
         if faults:
@@ -201,6 +233,11 @@ class Settings:
             "WAVE_FILE": str(self.wave_file), "INSTRUMENT_DIR": str(self.instrument_dir),
             "SIMULATOR": "" if self.simulator is None else "on" if self.simulator else "off",
             "LIVE_DAYS": str(self.live_days), "LOG_LEVEL": self.log_level,
+            "AT_USERNAME": self.at_username, "AT_API_KEY": self.at_api_key, "AT_URL": self.at_url,
+            "SMS_PER_SECOND": ",".join(
+                [f"{self.sms_per_second:g}", *(f"{n}={r:g}" for n, r in self.network_per_second.items())]
+            ),
+            "DIRECTORY_DAYS": str(self.directory_days),
         }  # fmt: skip
         return {PREFIX + name: text for name, text in out.items()}
 
@@ -215,6 +252,19 @@ def _secret_faults(given: tuple[str, ...]) -> list[str]:
     if any(not _URL_SAFE.match(s) for s in given):
         faults.append("stands in a URL: use only letters, digits and . _ ~ -")
     return faults
+
+
+def _read_rates(text: str) -> dict[str, float] | None:
+    """Segments a second by network code, "" for any; None if the text is not of that form."""
+    rates = {}
+    for n, part in enumerate(text.split(",")):
+        network, equals, number = part.strip().rpartition("=")
+        if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", number) or not 0 < float(number) <= 1000:
+            return None
+        if (n == 0) == bool(equals) or (n and not re.fullmatch(r"[0-9]{5,6}", network)) or network in rates:
+            return None
+        rates[network] = float(number)
+    return rates
 
 
 def read_dotenv(path: Path, faults: list[str]) -> dict[str, str]:

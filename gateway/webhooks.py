@@ -2,17 +2,21 @@
 
     POST /hooks/{aggregator}/{secret}/ussd           one hop
     POST /hooks/{aggregator}/{secret}/ussd/events    the end of a session
+    POST /hooks/{aggregator}/{secret}/sms            a text message; 404 for a wave without texting
+    POST /hooks/{aggregator}/{secret}/sms/delivery   what became of a message that we sent
+    POST /hooks/{aggregator}/{secret}/sms/opt-out    somebody wants no more messages
 
 Plain ASGI behind plain routes: a hop costs a third of what FastAPI's form parameters cost
 (bench/README.md). A wrong secret is 404 before anything is read. A malformed request is a 4xx that
 names fields, never values. Whatever else goes wrong is a well-formed END, because the aggregator
 shows its own error on anything else; nothing was committed, so a dial goes on at the same question.
+What is not a hop is answered 200 once it is durable and 503 until then, because it is sent again.
 """
 
 import asyncio
 import hmac
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from hashlib import sha256
 
 from starlette.routing import BaseRoute, Route
@@ -22,6 +26,7 @@ from gateway.aggregators import AGGREGATORS, Aggregator
 from gateway.dialogue import Channel, Dialogue, NotServed
 from gateway.faults import where
 from gateway.messages import WireError
+from gateway.texting import Texting
 from storage.resp import Unavailable
 
 log = logging.getLogger("dial16.webhooks")
@@ -91,28 +96,99 @@ class UssdHook(_Hook):
         return aggregator.write_screen(screen.text, screen.ends)
 
 
-class SessionEndedHook(_Hook):
+class _NoticeHook(_Hook):
+    """A request that nobody waits for on the line. It is sent again until it is answered 200."""
+
+    what = ""
+    logged_as = ""
+
     async def answer(self, aggregator: Aggregator, channel: Channel, body: bytes) -> bytes:
-        """Answers 200 whatever the status word: an error would only start retries."""
-        notice = aggregator.read_session_ended(body)
+        taking, of = self.take(aggregator, channel, body)
         try:
             async with asyncio.timeout(HARD_STOP_SECONDS):
-                await self._dialogue.session_ended(channel, notice)
+                await taking
         except (Unavailable, TimeoutError) as error:
-            log.error("session's end not noted session=%s: %s", notice.session, str(error) or "hard stop")
-            raise WireError(503, "the notice could not be stored; send it again") from None
+            log.error("%s not noted %s: %s", self.logged_as, of, str(error) or "hard stop")
+            raise WireError(503, f"the {self.what} could not be stored; send it again") from None
         except Exception as error:
-            what = f"{type(error).__name__} at {where(error)}"
-            log.error("session's end failed session=%s: %s", notice.session, what)
-            raise WireError(500, "the notice could not be stored") from None
+            log.error("%s failed %s: %s at %s", self.logged_as, of, type(error).__name__, where(error))
+            raise WireError(500, f"the {self.what} could not be stored") from None
         return b"OK"
 
+    def take(
+        self, aggregator: Aggregator, channel: Channel, body: bytes
+    ) -> tuple[Coroutine[None, None, None], str]:
+        """What takes the request in, and an id for the log: never a number."""
+        raise NotImplementedError
 
-def webhook_routes(dialogue: Dialogue, doors: Doors) -> list[BaseRoute]:
-    at = "/hooks/{aggregator}/{secret}/ussd"
+
+class SessionEndedHook(_NoticeHook):
+    what = "notice"
+    logged_as = "session's end"
+
+    def take(
+        self, aggregator: Aggregator, channel: Channel, body: bytes
+    ) -> tuple[Coroutine[None, None, None], str]:
+        """Answers 200 whatever the status word: an error would only start retries."""
+        notice = aggregator.read_session_ended(body)
+        return self._dialogue.session_ended(channel, notice), f"session={notice.session}"
+
+
+class _SmsHook(_NoticeHook):
+    def __init__(self, dialogue: Dialogue, doors: Doors, texting: Texting):
+        super().__init__(dialogue, doors)
+        self._texting = texting
+
+
+class InboundSmsHook(_SmsHook):
+    what = logged_as = "message"
+
+    def take(
+        self, aggregator: Aggregator, channel: Channel, body: bytes
+    ) -> tuple[Coroutine[None, None, None], str]:
+        if not self._texting.open:
+            raise WireError(404, "this wave takes no text messages")
+        message = aggregator.read_inbound_sms(body)
+        return self._texting.text(channel.aggregator, message), f"id={message.id}"
+
+
+class DeliveryReportHook(_SmsHook):
+    what = "report"
+    logged_as = "delivery report"
+
+    def take(
+        self, aggregator: Aggregator, channel: Channel, body: bytes
+    ) -> tuple[Coroutine[None, None, None], str]:
+        """Answers 200 whatever the status word."""
+        report = aggregator.read_delivery_report(body)
+        return self._texting.delivered(channel.aggregator, report), f"id={report.message_id}"
+
+
+class OptOutHook(_SmsHook):
+    what = logged_as = "opt-out"
+
+    def take(
+        self, aggregator: Aggregator, channel: Channel, body: bytes
+    ) -> tuple[Coroutine[None, None, None], str]:
+        return self._texting.opted_out(channel.aggregator, aggregator.read_opt_out(body)), "-"
+
+
+def webhook_routes(dialogue: Dialogue, doors: Doors, texting: Texting | None = None) -> list[BaseRoute]:
+    """The routes; those of SMS only with `texting`."""
+    at = "/hooks/{aggregator}/{secret}"
+    hooks: dict[str, _Hook] = {
+        "ussd": UssdHook(dialogue, doors),
+        "ussd/events": SessionEndedHook(dialogue, doors),
+    }
+    if texting is not None:
+        hooks |= {
+            "sms": InboundSmsHook(dialogue, doors, texting),
+            "sms/delivery": DeliveryReportHook(dialogue, doors, texting),
+            "sms/opt-out": OptOutHook(dialogue, doors, texting),
+        }
     return [
-        Route(at, UssdHook(dialogue, doors), methods=["POST"], name="ussd"),
-        Route(at + "/events", SessionEndedHook(dialogue, doors), methods=["POST"], name="ussd_events"),
+        Route(f"{at}/{path}", hook, methods=["POST"], name=path.replace("/", "_"))
+        for path, hook in hooks.items()
     ]
 
 

@@ -3,7 +3,11 @@
     hop             one request and its reply: where the interview stands, and what happened
     session_ended   the aggregator's notice; may come late, repeated, first, or for an unknown session
     conflict        a request that did not fit the dialogue
+    text_command    a text that is no answer: STOP, HELP, or nothing that we know
+    opted_out       the aggregator's word that a respondent wants nothing more from us
+    delivery_report the aggregator's word on a message that we sent
 
+A hop and a text command may also say what to send, and to whom: the number is sealed (`sealing.py`).
 What cannot be read raises `Poison`, whose text names fields and never holds their values.
 """
 
@@ -30,6 +34,18 @@ class Poison(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Outgoing:
+    """What an entry asks us to send, and where to."""
+
+    sends: tuple[tuple[str, str], ...]  # kind, text: our own words
+    sealed: str | None  # the respondent's number
+    key_id: str | None
+    sender: str | None  # the short code that was written to
+    aggregator: str | None
+    network_code: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Hop:
     interview: str
     respondent: str
@@ -43,6 +59,7 @@ class Hop:
     mode: str
     opened: Mapping[str, str | None] | None
     effects: tuple[Effect, ...]
+    outgoing: Outgoing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +92,39 @@ class ConflictNoted:
     interview: str | None
 
 
-Entry = Hop | SessionEnded | ConflictNoted
+@dataclass(frozen=True, slots=True)
+class TextCommand:
+    respondent: str
+    at: datetime
+    wave: str | None
+    what: str  # stop | help | none
+    message_id: str | None  # the aggregator's, of the text
+    outgoing: Outgoing | None
+
+
+@dataclass(frozen=True, slots=True)
+class OptedOut:
+    respondent: str
+    at: datetime
+    aggregator: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryReported:
+    at: datetime
+    aggregator: str
+    message_id: str
+    status: str
+    failure_reason: str | None
+    network_code: str | None
+    respondent: str | None
+
+
+Entry = Hop | SessionEnded | ConflictNoted | TextCommand | OptedOut | DeliveryReported
+
+#: Kinds of message; the first of them go first.
+PRIORITY = {"reply": 1, "confirmation": 2, "thanks": 3, "reminder": 4, "invitation": 5}
+STOP = "stop"
 
 _INTEGER: tuple[type, ...] = (int,)
 _KINDS: Mapping[Any, tuple[type, ...]] = {
@@ -119,7 +168,44 @@ def read_entry(raw: bytes | str) -> Entry:
             what=_text(data, "what"),
             interview=_text_or_none(data, "interview"),
         )
+    if kind == "text_command":
+        return TextCommand(
+            respondent=_text(data, "respondent"),
+            at=_moment(data),
+            wave=_text_or_none(data, "wave"),
+            what=_text(data, "what"),
+            message_id=_text_or_none(data, "message_id"),
+            outgoing=_read_outgoing(data),
+        )
+    if kind == "opted_out":
+        return OptedOut(_text(data, "respondent"), _moment(data), _text_or_none(data, "aggregator"))
+    if kind == "delivery_report":
+        texts = {name: _text_or_none(data, name) for name in ("failure_reason", "network_code", "respondent")}
+        return DeliveryReported(
+            at=_moment(data),
+            aggregator=_text(data, "aggregator"),
+            message_id=_text(data, "message_id"),
+            status=_text(data, "status"),
+            **texts,
+        )
     raise Poison("kind is missing or unknown")
+
+
+def _read_outgoing(data: dict[str, Any]) -> Outgoing | None:
+    sends = data.get("sends") or []
+    if not sends and data.get("sealed") is None:
+        return None
+    if type(sends) is not list:
+        raise Poison("sends is no list")
+    read = []
+    for n, send in enumerate(sends):
+        if type(send) is not dict or send.get("kind") not in PRIORITY:
+            raise Poison(f"sends[{n}].kind is missing or unknown")
+        if type(send.get("text")) is not str or not send["text"].strip():
+            raise Poison(f"sends[{n}].text is missing or no text")
+        read.append((send["kind"], send["text"]))
+    texts = {n: _text_or_none(data, n) for n in ("sealed", "key_id", "sender", "aggregator", "network_code")}
+    return Outgoing(tuple(read), **texts)
 
 
 def _read_hop(data: dict[str, Any]) -> Hop:
@@ -136,6 +222,7 @@ def _read_hop(data: dict[str, Any]) -> Hop:
         _text(data, "session"), _integer(data, "hop"), _moment(data), _text(data, "shown", empty=True),
         _text(data, "stage", empty=True), _text(data, "mode"), opened,
         tuple(_effect(e, n) for n, e in enumerate(effects)),
+        _read_outgoing(data) if "sends" in data or "sealed" in data else None,
     )  # fmt: skip
 
 

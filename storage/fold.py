@@ -23,7 +23,15 @@ from sqlalchemy import Connection, select, update
 
 from flows.engine import Consented, Effect, ResponseGiven, ResponseRetracted, dump_effect
 from storage.database import Write, among, moments
-from storage.entries import ConflictNoted, Entry, Hop, SessionEnded
+from storage.entries import (
+    ConflictNoted,
+    DeliveryReported,
+    Entry,
+    Hop,
+    OptedOut,
+    SessionEnded,
+    TextCommand,
+)
 from storage.models import (
     WITHDRAWN,
     Conflict,
@@ -34,6 +42,8 @@ from storage.models import (
     UssdSession,
     table_of,
 )
+from storage.outbox import settle_contacts
+from storage.outgoing import Due, fold_outgoing, fold_reports
 from storage.respondents import KEPT_AT_ERASURE, erase_answers, lock_respondents
 from storage.standing import COLUMNS, Standing, settle_together
 
@@ -97,11 +107,17 @@ _write_notices = Write(
 )
 
 
-def fold(db: Connection, entries: Iterable[Entry]) -> None:
-    """Fold a batch in, in one transaction that the caller opened and commits."""
+def fold(db: Connection, entries: Iterable[Entry]) -> list[Due]:
+    """Fold a batch in, in one transaction that the caller opened and commits.
+
+    Returns the messages that it asks to send, for the queues once it is committed.
+    """
     hops: list[Hop] = []
     notices: list[SessionEnded] = []
     conflicts: list[ConflictNoted] = []
+    commands: list[TextCommand] = []
+    opt_outs: list[OptedOut] = []
+    reports: list[DeliveryReported] = []
     for entry in entries:
         match entry:
             case Hop():
@@ -110,8 +126,14 @@ def fold(db: Connection, entries: Iterable[Entry]) -> None:
                 notices.append(entry)
             case ConflictNoted():
                 conflicts.append(entry)
+            case TextCommand():
+                commands.append(entry)
+            case OptedOut():
+                opt_outs.append(entry)
+            case DeliveryReported():
+                reports.append(entry)
     store = moments(db)
-    _hold_respondents(db, [*hops, *notices, *conflicts], hops)
+    _hold_respondents(db, [*hops, *notices, *conflicts, *commands, *opt_outs], hops)
     if hops:
         standings = _fold_interviews(db, hops)
         _fold_answers(db, hops, standings)
@@ -120,9 +142,16 @@ def fold(db: Connection, entries: Iterable[Entry]) -> None:
         _fold_notices(db, notices)
     noted = {(c.session, c.respondent, store(c.at), c.what): c.interview for c in conflicts}
     _write_conflicts(db, [(*key, interview) for key, interview in noted.items()])
+    due = fold_outgoing(db, hops, commands, opt_outs)
+    if reports:
+        fold_reports(db, reports)
+    return due
 
 
-def _hold_respondents(db: Connection, entries: Sequence[Entry], hops: Sequence[Hop]) -> None:
+Told = Hop | SessionEnded | ConflictNoted | TextCommand | OptedOut  # names its respondent
+
+
+def _hold_respondents(db: Connection, entries: Sequence[Told], hops: Sequence[Hop]) -> None:
     first_seen: dict[str, datetime] = {}
     for entry in entries:
         known = first_seen.get(entry.respondent)
@@ -184,6 +213,8 @@ def _fold_interviews(db: Connection, hops: Sequence[Hop]) -> Mapping[str, Standi
     _write_interviews(db, rows)
     withdrawn = [s.id for s in changed if s.disposition == WITHDRAWN]
     erase_answers(db, [i for i in withdrawn if i in before and before[i][_DISPOSITION] != WITHDRAWN])
+    if withdrawn:
+        settle_contacts(db, {standings[i].respondent for i in withdrawn})
     return standings
 
 

@@ -1,6 +1,8 @@
 """Interviews in progress, on Redis or Valkey: one read and one atomic write a hop.
 
     dial16:interview:{wave}:{pseudonym}   the interview, its session, its last screen; versioned
+    dial16:opted-out:{pseudonym}          since when this respondent wants no messages, ms; for good
+    dial16:message:{aggregator}:{digest}  a text message that has been taken in, for seven days
     dial16:events                         what happened, a stream that the recorder folds into SQL
     dial16:instruments                    every instrument version that a live interview may be on
     dial16:born                           when this store was last found empty, ms
@@ -25,6 +27,8 @@ EVENTS = "dial16:events"
 _INSTRUMENTS = "dial16:instruments"
 _BORN = "dial16:born"
 KEY_ID = "dial16:key"
+_OPTED_OUT = "dial16:opted-out"
+_MESSAGE = "dial16:message"
 
 _COMMIT = """
 if redis.call('GETRANGE', KEYS[1], 0, 7) ~= ARGV[1] then return redis.call('GET', KEYS[1]) end
@@ -33,6 +37,23 @@ redis.call('XADD', KEYS[2], '*', 'e', ARGV[4])
 return 1
 """
 _COMMIT_SHA = hashlib.sha1(_COMMIT.encode()).hexdigest()
+
+# A text message is one step, however often it comes: 2 says that it had been taken in before. Nothing
+# may have changed since the read, neither the interview nor the opt-out. "" leaves a thing as it is.
+_COMMIT_TEXT = """
+if ARGV[5] ~= '' and redis.call('EXISTS', KEYS[3]) == 1 then return 2 end
+if redis.call('GETRANGE', KEYS[1], 0, 7) ~= ARGV[1] then return 0 end
+if (redis.call('GET', KEYS[4]) or '') ~= ARGV[6] then return 0 end
+if ARGV[2] ~= '' then redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3]) end
+if ARGV[7] == '0' then redis.call('DEL', KEYS[4])
+elseif ARGV[7] ~= '' then redis.call('SET', KEYS[4], ARGV[7]) end
+if ARGV[5] ~= '' then redis.call('SET', KEYS[3], '1', 'EX', ARGV[5]) end
+if ARGV[4] ~= '' then redis.call('XADD', KEYS[2], '*', 'e', ARGV[4]) end
+return 1
+"""
+_COMMIT_TEXT_SHA = hashlib.sha1(_COMMIT_TEXT.encode()).hexdigest()
+#: Aggregators repeat a message for up to 12 hours; somebody may also play a day again by hand.
+_MESSAGE_SECONDS = str(7 * 86_400)
 
 _SESSIONS_REMEMBERED = 8  # closed sessions whose late repeats are told from a redial
 #: JSON as stored: no spaces, UTF-8. orjson: the standard encoder takes four times as long, twice a hop.
@@ -104,9 +125,15 @@ def key_id(pseudonym_key: bytes) -> str:
 
 
 def hop_entry(
-    live: Live, respondent: str, at: int, effects: list[dict[str, Any]], opened: dict[str, str] | None
+    live: Live,
+    respondent: str,
+    at: int,
+    effects: list[dict[str, Any]],
+    opened: dict[str, str] | None,
+    **more: object,
 ) -> bytes:
-    """The stream entry of one hop: who and where by ids, what happened as effects. Never a number."""
+    """The stream entry of one hop: who and where by ids, what happened as effects. Never a number,
+    unless sealed. `more`: fields that not every hop has, see gateway/texting.py."""
     interview = live.interview
     entry: dict[str, Any] = {
         "kind": "hop",
@@ -125,7 +152,17 @@ def hop_entry(
     }
     if opened is not None:
         entry["opened"] = opened
-    return compact(entry)
+    return compact(entry | more if more else entry)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a text message finds."""
+
+    live: Live | None
+    born: int  # see LiveStore.read
+    opted_out: str  # since when, ms; "" = not
+    seen: bool  # the message has been taken in before
 
 
 class LiveStore:
@@ -159,6 +196,42 @@ class LiveStore:
             answer = await self._call("EVAL", _COMMIT, "2", *keys, *values)
         if answer != 1:
             raise NewerState(load_live(answer) if answer else None)
+
+    async def read_text(self, wave: str, respondent: str, aggregator: str, message: str) -> Standing:
+        """All that bears on a text message, in one read. `message`: its id, "" = a notice without one."""
+        keys = _text_keys(wave, respondent, aggregator, message)
+        raw, seen, out, born = await self._call("MGET", keys[0], keys[2], keys[3], _BORN)
+        live = load_live(raw) if raw else None
+        return Standing(live, int(born or 0), (out or b"").decode(), seen is not None)
+
+    async def commit_text(
+        self,
+        wave: str,
+        respondent: str,
+        aggregator: str,
+        message: str,
+        found: Standing,
+        *,
+        live: Live | None = None,
+        opted_out: str = "",
+        entry: bytes = b"",
+    ) -> bool:
+        """Takes a text message in: stores `live` if given, opts out at `opted_out` ("0": in again, "":
+        neither), appends `entry`, remembers the message. False if something has changed since it was
+        `found`: read again. True also if the message had been taken in before."""
+        keys = _text_keys(wave, respondent, aggregator, message)
+        version = found.live.version if found.live else 0
+        values = (
+            f"{version:08x}" if version else "", dump_live(live) if live else b"", self._keep_seconds, entry,
+            _MESSAGE_SECONDS if message else "", found.opted_out, opted_out,
+        )  # fmt: skip
+        try:
+            answer = await self._call("EVALSHA", _COMMIT_TEXT_SHA, "4", *keys, *values)
+        except hiredis.ReplyError as error:
+            if not str(error).startswith("NOSCRIPT"):
+                raise Unavailable(f"live store: refused ({str(error).split(' ', 1)[0]})") from None
+            answer = await self._call("EVAL", _COMMIT_TEXT, "4", *keys, *values)
+        return bool(answer)
 
     async def append(self, entry: bytes) -> None:
         """An entry that changes no interview: a late notice, a conflict."""
@@ -200,3 +273,13 @@ class LiveStore:
 
 def _key(wave: str, respondent: str) -> str:
     return f"dial16:interview:{wave}:{respondent}"
+
+
+def _text_keys(wave: str, respondent: str, aggregator: str, message: str) -> tuple[str, str, str, str]:
+    mark = hashlib.blake2b(message.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+    return (
+        _key(wave, respondent),
+        EVENTS,
+        f"{_MESSAGE}:{aggregator}:{mark}",
+        f"{_OPTED_OUT}:{respondent}",
+    )

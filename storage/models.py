@@ -3,13 +3,16 @@
     respondent ─┬─ interview ─┬─ response      one answer an item, the latest
                 │             ├─ event         everything that happened, append-only
                 │             └─ conflict      requests that did not fit: paradata
-                └─ session                     one USSD dialogue, dial to end
+                ├─ session                     one USSD dialogue, dial to end
+                ├─ outbound_message ── delivery_report    what we send, and what became of it
+                └─ directory                   numbers that are still needed, sealed
     instrument ── codebook_item ── codebook_option
 
-Respondents are pseudonyms: no table here holds an MSISDN. An interview id determines respondent
-and wave, so what hangs on an interview repeats neither. Foreign keys stand where the recorder's
-order of writing guarantees them (respondent, then interview, then the rest); a session has none to
-an interview, because its end may be reported for a dial that never became one.
+Respondents are pseudonyms: no table here holds an MSISDN that can be read; `directory` holds those that
+something must still be sent to, encrypted under a key that the database has not. An interview id
+determines respondent and wave, so what hangs on an interview repeats neither. Foreign keys stand where
+the recorder's order of writing guarantees them (respondent, then interview, then the rest); a session
+has none to an interview, because its end may be reported for a dial that never became one.
 
 Which answers count: `interview.counted`, one interview a respondent and wave, see `standing.py`.
 Dispositions: in_progress, complete, refusal, ineligible, withdrawn from what happened; partial and
@@ -183,6 +186,68 @@ class Conflict(SQLModel, table=True):
     at: datetime = Field(primary_key=True, sa_type=Moment)
     what: str = Field(primary_key=True, sa_type=Text)
     interview: str | None = Field(default=None, sa_type=Text)
+
+
+class OutboundMessage(SQLModel, table=True):
+    """A text that we send: written first, then sent. Its states and their changes: `outbox.py`."""
+
+    __tablename__ = "outbound_message"
+    __table_args__ = (
+        Index("outbound_message_due", "state", "not_before"),
+        Index("outbound_message_message", "message_id"),
+        Index("outbound_message_respondent", "respondent"),
+        _ROOM,
+    )
+
+    id: str = Field(primary_key=True, sa_type=Text)  # 32 hex, of the natural key
+    natural_key: str = Field(unique=True, sa_type=Text)  # what asked for it: interview:version:n
+    wave: str | None = Field(default=None, sa_type=Text)
+    respondent: str = Field(foreign_key="respondent.pseudonym", sa_type=Text)
+    interview: str | None = Field(default=None, sa_type=Text)
+    kind: str = Field(sa_type=Text)  # reply, confirmation, invitation, reminder, thanks
+    priority: int  # least first
+    text: str = Field(sa_type=Text)  # our words; blank once its respondent has withdrawn
+    sender: str | None = Field(default=None, sa_type=Text)  # None: the account's default
+    aggregator: str = Field(sa_type=Text)
+    network_code: str | None = Field(default=None, sa_type=Text)
+    state: str = Field(sa_type=Text)
+    not_before: datetime = Field(sa_type=Moment)
+    attempts: int = 0
+    claimed_at: datetime | None = Field(default=None, sa_type=Moment)
+    message_id: str | None = Field(default=None, sa_type=Text)  # the aggregator's
+    status_raw: str | None = Field(default=None, sa_type=Text)  # as the aggregator last put it
+    failure_reason: str | None = Field(default=None, sa_type=Text)  # why not (yet): a code, no prose
+    parts: int | None = None
+    cost_amount: str | None = Field(default=None, sa_type=Text)  # decimal, exact
+    cost_currency: str | None = Field(default=None, sa_type=Text)
+    created_at: datetime = Field(sa_type=Moment)
+    sent_at: datetime | None = Field(default=None, sa_type=Moment)
+    final_at: datetime | None = Field(default=None, sa_type=Moment)
+
+
+class DeliveryReport(SQLModel, table=True):
+    """The report that counts of one message, however many came, and even before its send is known."""
+
+    __tablename__ = "delivery_report"
+
+    aggregator: str = Field(primary_key=True, sa_type=Text)
+    message_id: str = Field(primary_key=True, sa_type=Text)
+    rank: int  # the greatest counts: -1 none came, 0 a word unknown to us, 1 in flight, 2 failed, 3 delivered
+    at: datetime = Field(sa_type=Moment)
+    status: str | None = Field(default=None, sa_type=Text)
+    failure_reason: str | None = Field(default=None, sa_type=Text)
+    network_code: str | None = Field(default=None, sa_type=Text)
+    respondent: str | None = Field(default=None, sa_type=Text)  # where the gateway told
+    known: bool = False  # a message of ours has this id
+
+
+class Directory(SQLModel, table=True):
+    """A respondent's number, sealed: see `sealing.py`. Gone when nothing is to be sent any more."""
+
+    respondent: str = Field(primary_key=True, foreign_key="respondent.pseudonym", sa_type=Text)
+    sealed: str = Field(sa_type=Text)
+    key_id: str | None = Field(default=None, sa_type=Text)  # of the key that sealed it
+    added_at: datetime = Field(sa_type=Moment)
 
 
 class StoredInstrument(SQLModel, table=True):

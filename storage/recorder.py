@@ -2,6 +2,7 @@
 
     read      a batch of new entries, as one consumer of the group
     fold      all of it in one SQL transaction (fold.py), commit
+    enqueue   a job for each message that the batch asks to send; should it fail, a sweep does it
     release   acknowledge and delete the entries, in one transaction of the live store
 
 Killed between any two instructions it loses nothing, because an entry leaves the stream only after
@@ -25,6 +26,7 @@ from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from storage.database import check_schema, writing
 from storage.entries import FIELD, STREAM, Entry, Poison, read_entry
 from storage.fold import fold
+from storage.outgoing import Due
 
 GROUP = "recorder"
 DEAD = "dial16:dead"
@@ -58,7 +60,8 @@ Raw = tuple[bytes, dict[bytes, bytes] | None]  # entry id, fields; None where it
 class Recorder:
     """One consumer of the event stream. `live` must answer in bytes (decode_responses=False).
 
-    `consumer` names this process among its group: host and process id.
+    `consumer` names this process among its group: host and process id. `enqueue` is given the messages
+    to send once their rows are committed.
     """
 
     def __init__(
@@ -68,11 +71,13 @@ class Recorder:
         consumer: str,
         batch: int = 500,
         claim_after_ms: int = 10_000,
+        enqueue: Callable[[Sequence[Due]], object] | None = None,
     ):
         if live.get_connection_kwargs().get("decode_responses"):
             raise ValueError("the recorder needs a client with decode_responses=False")
         self.live, self.engine, self.consumer = live, engine, consumer
         self.batch, self.claim_after_ms = batch, claim_after_ms
+        self.enqueue = enqueue
         self._own_first = True  # entries read before a failure or by a namesake are still ours
         self._claim_at = 0.0  # monotonic
 
@@ -217,8 +222,7 @@ class Recorder:
             return []
         try:
             with writing(self.engine) as db:
-                fold(db, (entry for _, entry in entries))
-            return []
+                due = fold(db, (entry for _, entry in entries))
         except Exception as error:
             # Anything else but a store that is away is an entry that nobody foresaw: set aside, with
             # an alarm, it can be put back after a mend; left in, it would stop the recorder for good.
@@ -226,8 +230,19 @@ class Recorder:
                 raise
             if len(entries) == 1:
                 return [(entries[0][0], f"cannot be written: {type(error).__name__}")]
+        else:
+            self._hand_over(due)
+            return []
         middle = len(entries) // 2
         return self._fold(entries[:middle]) + self._fold(entries[middle:])
+
+    def _hand_over(self, due: Sequence[Due]) -> None:
+        if not due or self.enqueue is None:
+            return
+        try:
+            self.enqueue(due)
+        except Exception as error:  # the rows are committed: the workers' sweep finds them
+            _log.warning("%d messages left to the sweep: %s", len(due), type(error).__name__)
 
 
 def _flat(entries: Any) -> list[Raw]:

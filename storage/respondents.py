@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, delete, select, update
 
 from storage.database import Write, among, moments, writing
 from storage.models import WITHDRAWN, Event, Interview, Respondent, Response, UssdSession, table_of
+from storage.outbox import forget_respondent, settle_contacts
 
 _KEY_BYTES = 32
 #: Events that tell nothing of the answers: they keep their payload after a withdrawal.
@@ -104,8 +105,9 @@ def erase(engine: Engine, respondent: str, wave: str | None = None, receipt: str
     """Withdraw the respondent (by pseudonym) from a wave, or from all: answers go, the rows stay.
 
     For subject-access requests; a withdrawal on the handset comes through the event stream and does
-    the same. Answers still in the stream are not recorded afterwards either. Returns the number of
-    interviews erased, 0 if the record knows none; the live store is the caller's to empty.
+    the same. With no wave named their number goes too, and what was to be sent to it. Answers still in
+    the stream are not recorded afterwards either. Returns the number of interviews erased, 0 if the
+    record knows none; the live store is the caller's to empty.
     """
     now = datetime.now(UTC)
     with writing(engine) as db:
@@ -125,4 +127,7 @@ def erase(engine: Engine, respondent: str, wave: str | None = None, receipt: str
                 .where(among(db, _interview.c.id, ids), _interview.c.disposition != WITHDRAWN)
                 .values(disposition=WITHDRAWN, withdrawn_at=now, receipt=receipt, last_item="", last_stage="")
             )
+            settle_contacts(db, [respondent])
+        if wave is None:
+            forget_respondent(db, respondent, now)
         return len(ids)

@@ -122,6 +122,11 @@ session_over = "{over} {{code}}."
 unavailable = "{sorry} {{code}}."
 not_covered = "Not open in your country."
 wave_closed = "Closed."
+one_answer = "One at a time."
+help = "{{owner}} {{contact}} {{code}}. Leave: STOP"
+opted_out = "{out} {{keyword}}, dial {{code}}."
+[words]
+stop = ["{stop}"]
 [scales.yes_no]
 yes = "{yes}"
 no = "{no}"
@@ -131,12 +136,12 @@ text = "{consent}"
 _ENGLISH = {
     "id": "en", "name": "English", "welcome": "Welcome back. Answered:", "thanks": "Thank you. Dial",
     "yes": "Yes", "no": "No", "over": "This session is over. Dial", "sorry": "Sorry. Dial",
-    "consent": "Take part?",
+    "consent": "Take part?", "out": "No more messages. Text", "stop": "leave me",
 }  # fmt: skip
 _FRENCH = {
     "id": "fr", "name": "Français", "welcome": "Bon retour. Réponses :", "thanks": "Merci. Faites le",
     "yes": "Oui", "no": "Non", "over": "Session terminée. Faites le", "sorry": "Désolés. Faites le",
-    "consent": "Acceptez-vous l'été ?",
+    "consent": "Acceptez-vous l'été ?", "out": "Plus de messages. Envoyez", "stop": "arrêter",
 }  # fmt: skip
 
 

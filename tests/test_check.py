@@ -103,6 +103,8 @@ def texts(language: str, name: str) -> str:
         "invalid_number": "{min} to {max}",
         "withdrawn": "Gone: {receipt}",
         "stopped": "{code} {hours}",
+        "stop": "stop here",  # alone it would be the command
+        "opted_out": "Gone. {code} {keyword}",
     }
     items = ["opening.consent", "opening.age", "care.need", *(f"care.a{n}" for n in range(1, 6)), "care.all"]
     return "\n".join(
@@ -257,17 +259,17 @@ ON_READING: list[Edit] = [
     (Q, NEED, "ask_if = [{}]\n" + NEED, "items.care.need.ask_if[1]", "at least one item"),
     (Q, NEED, 'ask_if = "always"\n' + NEED, "items.care.need.ask_if", "list of tables"),
     # texts
-    (FR, 'stop = "stop"\n', "", "prompts.stop", "missing"),
-    (FR, 'stop = "stop"', 'stop = ""', "prompts.stop", "empty"),
-    (FR, 'stop = "stop"', 'stop = "stop "', "prompts.stop", "white space"),
-    (FR, 'stop = "stop"', 'stop = "stop {code}"', "prompts.stop", "may not insert {code}"),
-    (FR, 'stop = "stop"', 'stop = "stop {"', "prompts.stop", "brace"),
-    (FR, 'stop = "stop"', 'stop = "stop }"', "prompts.stop", "brace"),
+    (FR, 'stop = "stop here"\n', "", "prompts.stop", "missing"),
+    (FR, 'stop = "stop here"', 'stop = ""', "prompts.stop", "empty"),
+    (FR, 'stop = "stop here"', 'stop = "stop "', "prompts.stop", "white space"),
+    (FR, 'stop = "stop here"', 'stop = "stop {code}"', "prompts.stop", "may not insert {code}"),
+    (FR, 'stop = "stop here"', 'stop = "stop {"', "prompts.stop", "brace"),
+    (FR, 'stop = "stop here"', 'stop = "stop }"', "prompts.stop", "brace"),
     (FR, "Gone: {receipt}", "Gone: {receipt!x}", "prompts.withdrawn", "brace"),
-    (FR, 'stop = "stop"', 'stop = "stop `now`"', "prompts.stop", "U+0060"),
-    (FR, 'stop = "stop"', 'stop = "стоп"', "prompts.stop", "not in GSM 03.38"),
-    (FR, 'stop = "stop"', "stop = 1", "prompts.stop", "must be a str"),
-    (FR, 'stop = "stop"', 'stop = "stop"\nhalt = "halt"', "prompts.halt", "unknown"),
+    (FR, 'stop = "stop here"', 'stop = "stop `now`"', "prompts.stop", "U+0060"),
+    (FR, 'stop = "stop here"', 'stop = "стоп"', "prompts.stop", "not in GSM 03.38"),
+    (FR, 'stop = "stop here"', "stop = 1", "prompts.stop", "must be a str"),
+    (FR, 'stop = "stop here"', 'stop = "stop"\nhalt = "halt"', "prompts.halt", "unknown"),
     (FR, 'worst = "Worst"\n', "", "scales.four.worst", "missing"),
     (FR, 'worst = "Worst"', 'worst = "bad"', "scales.four.worst", "reads like bad"),
     (FR, "[scales.four]", '[scales.five]\nx = "x"\n[scales.four]', "scales.five", "unknown"),
@@ -285,6 +287,12 @@ ON_READING: list[Edit] = [
         "may not insert {x}",
     ),
     (FR, 'text = "care need?"', 'text = "ok?"\nsms = "ʘ"', "items.care.need.sms", "not in GSM 03.38"),
+    (FR, 'one_answer = "one answer"\n', "", "prompts.one_answer", "missing"),
+    (FR, "[scales.yes_no]", "[words]\nhalt = []\n[scales.yes_no]", "words.halt", "unknown"),
+    (FR, "[scales.yes_no]", '[words]\nstop = "x"\n[scales.yes_no]', "words.stop", "must be a list"),
+    (FR, "[scales.yes_no]", '[words]\nstop = [" x"]\n[scales.yes_no]', "words.stop", "blanks"),
+    (FR, "[scales.yes_no]", "[words]\nstop = [1]\n[scales.yes_no]", "words.stop", "list of texts"),
+    (FR, "[scales.yes_no]", '[words]\nstop = ["x", "X"]\n[scales.yes_no]', "words.stop", "twice"),
     (FR, 'status = "reviewed"', 'status = "done"', "language.status", "draft or reviewed"),
     (FR, 'id = "fr"', 'id = "en"', "language.id", "like the file's name"),
 ]
@@ -293,7 +301,7 @@ ON_CHECKING: list[Edit] = [
     (FR, "care need?", "x" * 161, "items.care.need", "does not fit on a screen"),
     (FR, 'best = "Best"', f'best = "{"x" * 150}"', "items.care.a1", "does not fit on a screen"),
     (FR, 'thanks = "thanks"', f'thanks = "{"x" * 161}"', "prompts.thanks", "takes 161 septets; at most 160"),
-    (FR, 'stop = "stop"', f'stop = "{"x" * 150}"', "prompts", "menu stuck takes 2 screens"),
+    (FR, 'stop = "stop here"', f'stop = "{"x" * 150}"', "prompts", "menu stuck takes 2 screens"),
     (FR, "{code} {hours}", "{code} {hours} " + "x" * 153, "prompts.stopped", "at most 160"),
     (FR, 'worst = "Worst"', 'worst = "Bád"', "items.care.a1", "read alike"),
     (Q, "min = 18, max = 39", "min = 18, max = 38", "items.opening.age.groups", "without gaps"),
@@ -309,6 +317,55 @@ ON_CHECKING: list[Edit] = [
     (Q, 'role = "overall"', 'role = "wealth"', "service care", "0 overall items"),
     (Q, 'service = "care"\nattribute = "a1"', 'attribute = "a1"', "service -", "1 attribute and 0 overall"),
     (Q, OTHER, TWO_SEXES, "role sex", "more than one"),
+    # commands of text messages
+    (
+        FR,
+        "[scales.yes_no]",
+        '[words]\nhelp = ["worst"]\n[scales.yes_no]',
+        "scales.four",
+        "reads as an answer",
+    ),
+    (
+        FR,
+        "[scales.yes_no]",
+        '[words]\nstop = ["Bést."]\n[scales.yes_no]',
+        "scales.four",
+        "reads as an answer",
+    ),
+    (
+        FR,
+        "[scales.yes_no]",
+        '[words]\nstop = ["7"]\nhelp = ["7."]\n[scales.yes_no]',
+        "words.help",
+        "both stop and",
+    ),
+    (FR, "[scales.yes_no]", '[words]\nstop = ["..."]\n[scales.yes_no]', "words.stop", "reads as nothing"),
+    (
+        FR,
+        "[scales.yes_no]",
+        '[words]\nstop = ["Stop hère!"]\n[scales.yes_no]',
+        "prompts.stop",
+        "write it otherwise",
+    ),
+    (
+        FR,
+        "[scales.yes_no]",
+        '[words]\nhelp = ["survey what"]\n[scales.yes_no]',
+        "words.help",
+        "begins with a keyword",
+    ),
+    (FR, 'bad = "Bad"', 'bad = "Survey"', "scales.four", "reads as an answer"),
+    (FR, 'bad = "Bad"', 'bad = "Quit it"', "scales.four", "reads as an answer"),
+    (FR, 'bad = "Bad"', 'bad = "Unsubscribes"', "scales.four", "reads as an answer"),
+    (FR, 'help = "help"', f'help = "{"x" * 161}"', "prompts.help", "at most 160, one SMS"),
+    (
+        FR,
+        "Gone. {code} {keyword}",
+        "Gone. {keyword}" + "x" * 149,
+        "prompts.opted_out",
+        "at most 160, one SMS",
+    ),
+    (FR, 'one_answer = "one answer"', f'one_answer = "{"x" * 460}"', "prompts.one_answer", "at most 459"),
     # an answer that no reply reads as: numbers have nine digits at most
     (Q, "max = 110", "max = 11000000000", "items.opening.age", "leads nowhere"),
 ]
@@ -353,7 +410,10 @@ def test_the_small_instrument_is_sound() -> None:
     ]
     # Two orders of three ways each. No consent: 2 hops. Dial, consent, age, need twice, a pause: 6. And
     # with six ratings 12.
-    assert {(w.median_hops, w.routes) for w in walked} == {(6, 6)}
+    assert {(w.median_hops, w.routes) for w in walked if w.mode == "ussd"} == {(6, 6)}
+    assert {(w.median_hops, w.routes) for w in walked if w.mode == "sms"} == {(5, 6)}  # no pause
+    # By SMS each message is one part: no consent 2; the median way 5 (no pause) ...
+    assert {(w.median_parts, w.most_parts) for w in walked if w.mode == "sms"} == {(5, 20)}
 
 
 @pytest.mark.parametrize("edit", ON_READING, ids=lambda e: f"{e[0][:2]}-{e[3]}-{e[4]}")
@@ -525,5 +585,8 @@ def test_how_long_the_real_interview_is() -> None:
     usual = check(replace(wave(REAL), languages=("en",)))[0]
     assert usual.routes == 6 * 4610
     assert 35 <= usual.median_hops <= 45
+    by_sms = check(replace(wave(REAL), languages=("en",)))[1]
+    assert by_sms.median_hops <= by_sms.median_parts < usual.median_hops * 1.2  # one part nearly always
+    assert by_sms.most_parts > by_sms.most_hops
     one = check(replace(wave(REAL), services_each=1))[0]
     assert one.median_hops < usual.median_hops

@@ -677,7 +677,7 @@ def test_lost_between_reading_and_writing(redis_url: str) -> None:
             for text in ("", "1"):
                 await talk.hop(text)
             wiped = Wiping(talk.live)
-            talk.dialogue._live = wiped
+            talk.dialogue.live = wiped
             talk.now += HOUR
             assert (await talk.hop("1*101")).text == CONSENT
             assert births == [START, START + HOUR]

@@ -68,7 +68,7 @@ def test_each_part_until_it_works(own_live: Live, database_url: str) -> None:
             assert status == 503
             assert up == {
                 "instrument": True, "live store": False, "database": False,
-                "recorder": False, "worker": False,
+                "recorder": False, "worker": False, "sending": True,
             }  # fmt: skip
             assert why["instrument"] == "numbers@1, wave w"
             assert why["live store"].endswith("start it or set DIAL16_REDIS_URL")
@@ -78,7 +78,7 @@ def test_each_part_until_it_works(own_live: Live, database_url: str) -> None:
             own_live.start()
             status, up, why = await parts(gateway)
             assert status == 503
-            assert [name for name, is_up in up.items() if is_up] == ["instrument", "live store"]
+            assert [name for name, is_up in up.items() if is_up] == ["instrument", "live store", "sending"]
             assert why["worker"] == "none runs: start `python main.py work`"
             assert why["recorder"] == "none runs, 0 entries wait: start `python main.py record`"
             await gateway.dial()
@@ -89,7 +89,12 @@ def test_each_part_until_it_works(own_live: Live, database_url: str) -> None:
             engine.dispose()
             status, up, why = await parts(gateway)
             assert status == 503
-            assert [name for name, is_up in up.items() if is_up] == ["instrument", "live store", "database"]
+            assert [n for n, is_up in up.items() if is_up] == [
+                "instrument",
+                "live store",
+                "database",
+                "sending",
+            ]
             assert why["database"] == f"{database_url.partition(':')[0].partition('+')[0]}, schema current"
 
             fold_once()
@@ -110,7 +115,7 @@ def test_each_part_until_it_works(own_live: Live, database_url: str) -> None:
             own_live.stop()
             status, up, _ = await parts(gateway)
             assert status == 503
-            assert [name for name, is_up in up.items() if is_up] == ["instrument", "database"]
+            assert [name for name, is_up in up.items() if is_up] == ["instrument", "database", "sending"]
 
     asyncio.run(main())
 

@@ -1,10 +1,13 @@
-"""The worker's recurring job: scheduled once however many ask, run by a real RQ worker."""
+"""The worker's jobs: what recurs, once however many ask; one a message, with its id only; real RQ workers."""
 
+import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from rq import Queue
 from rq.job import Job
+from rq.serializers import JSONSerializer
 
 from gateway import jobs
 
@@ -45,7 +48,7 @@ def test_a_worker_runs_it_with_what_its_process_composed(
     monkeypatch.setattr(jobs.Worker, "_install_signal_handlers", lambda self: None)  # they are the tests' own
     seen = "dial16-test:closed-at"
 
-    def close(now: datetime) -> int:  # in a work horse: a process of its own
+    def close(now: datetime) -> int:
         jobs.open_queue(redis_url)[1].set(seen, now.isoformat())
         return 3
 
@@ -64,3 +67,38 @@ def test_a_worker_that_was_not_composed_says_how_to_start_it(monkeypatch: pytest
     monkeypatch.setattr(jobs, "_composition", None)
     with pytest.raises(RuntimeError, match=r"main\.py work"):
         jobs.close_stale_interviews()
+    with pytest.raises(RuntimeError, match=r"main\.py work"):
+        jobs.send_message("0" * 32)
+
+
+def test_a_message_has_one_job_with_its_id_only(queue: Queue) -> None:
+    sends = jobs.Sends(queue.connection, remember_seconds=0.3)
+    due = [("a" * 32, "reply"), ("b" * 32, "invitation"), ("c" * 32, "reply")]
+    assert sends.enqueue([]) == 0 and sends.enqueue(due) == 3 and sends.enqueue(due) == 0
+    assert sends.waiting() == 3
+    replies = Queue(jobs.queue_name("reply"), connection=queue.connection, serializer=JSONSerializer)
+    assert replies.count == 2
+    job = replies.jobs[0]
+    assert (job.args, job.kwargs, job.description) == (["a" * 32], {}, "send_message")
+    assert job.result_ttl == 0  # nothing stays of it
+    time.sleep(0.4)
+    assert sends.enqueue(due[:1]) == 1  # forgotten: its worker may have died
+
+
+def test_a_send_that_fails_leaves_no_text_in_the_queue(
+    redis_url: str, queue: Queue, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(jobs.Worker, "_install_signal_handlers", lambda self: None)
+
+    class Broken:
+        live = queue.connection
+
+        def send(self, message: str) -> str:
+            raise ValueError("+233240000001 and what was written to it")
+
+    jobs.Sends(queue.connection).enqueue([("a" * 32, "reply")])
+    broken: Any = Broken()
+    jobs.work(redis_url, jobs.Composition(close_unfinished=lambda now: 0, dispatch=broken), burst=True)
+    assert "233240000001" not in caplog.text and "ValueError" in caplog.text
+    for key in queue.connection.scan_iter("*"):
+        assert b"233240000001" not in (queue.connection.dump(key) or b"")

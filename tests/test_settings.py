@@ -144,3 +144,36 @@ def test_the_simulator_s_secret_is_another_one_and_always_the_same() -> None:
 )
 def test_the_base_url_is_one_that_can_be_reached(host: str, url: str) -> None:
     assert Settings.from_environment({"DIAL16_HOST": host}).base_url == url
+
+
+def test_sending_needs_a_user_name_with_its_key_and_shows_neither() -> None:
+    key = "atsk_" + "0123456789abcdef" * 2
+    message = refused(
+        {
+            "DIAL16_AT_API_KEY": key,
+            "DIAL16_AT_URL": "api.example.org",
+            "DIAL16_SMS_PER_SECOND": "fast",
+            "DIAL16_DIRECTORY_DAYS": "0",
+        }
+    )
+    for name in "AT_USERNAME AT_URL SMS_PER_SECOND DIRECTORY_DAYS".split():
+        assert f"DIAL16_{name}: " in message
+    assert key not in message
+    settings = Settings.from_environment({"DIAL16_AT_API_KEY": key, "DIAL16_AT_USERNAME": "office"})
+    assert settings.at_api_key == key and key not in repr(settings)
+    assert (settings.sms_per_second, settings.network_per_second, settings.directory_days) == (10, {}, 90)
+    assert Settings.from_environment({}).at_api_key == ""
+    assert "DIAL16_AT_API_KEY: " in refused({"DIAL16_AT_API_KEY": "clé\n" + key, "DIAL16_AT_USERNAME": "x"})
+
+
+def test_networks_may_have_rates_of_their_own() -> None:
+    settings = Settings.from_environment({"DIAL16_SMS_PER_SECOND": "20, 62001=2.5,62002=7"})
+    assert settings.sms_per_second == 20 and settings.network_per_second == {"62001": 2.5, "62002": 7}
+    assert Settings.from_environment(settings.environment()) == settings
+
+
+@pytest.mark.parametrize(
+    "rate", ["0", "-1", "10,", "62001=5", "10,5", "10, 62001=5, 62001=6", "10, x=5", "1e9", "1001"]
+)
+def test_a_rate_that_is_none_is_refused(rate: str) -> None:
+    assert "DIAL16_SMS_PER_SECOND: must be" in refused({"DIAL16_SMS_PER_SECOND": rate})

@@ -20,12 +20,15 @@ from flows.gsm import fold
 from flows.instrument import load
 from flows.wave import Wave
 from gateway.dialogue import Dialogue
+from gateway.texting import Texting
 from gateway.webhooks import Doors, webhook_routes
 from storage.live import LiveStore
 from storage.record import Recorded
+from storage.sealing import Seal
 from tests.stores import running_live
 from tests.transcript import (
     ARROWS,
+    KEY,
     Clock,
     EnginePhone,
     FixedPseudonyms,
@@ -53,7 +56,7 @@ def on_engine(path: Path) -> EnginePhone:
     transcript = read_transcript(path)
     wave = transcript.wave(INSTRUMENT)
     clock = Clock()
-    phone = EnginePhone(wave, transcript.seed(wave), clock, transcript.options.get("mode", "ussd"))
+    phone = EnginePhone(wave, transcript.seed(wave), clock)
     try:
         asyncio.run(play(transcript, phone, clock, ITEMS, write=UPDATE))
     finally:
@@ -91,7 +94,8 @@ async def over_http(path: Path, url: str) -> tuple[list[Effect], int, int]:
         dialogue = Dialogue(
             wave, live, FixedPseudonyms(transcript.seed(wave)), nothing_recorded, lambda: clock.now
         )
-        app = Starlette(routes=webhook_routes(dialogue, Doors({"africastalking": [SECRET]})))
+        doors, texting = Doors({"africastalking": [SECRET]}), Texting(dialogue, Seal(KEY))
+        app = Starlette(routes=webhook_routes(dialogue, doors, texting))
         transport = httpx2.ASGITransport(app=app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as http:
             phone = HttpPhone(http, f"/hooks/africastalking/{SECRET}/ussd", client)
@@ -102,9 +106,7 @@ async def over_http(path: Path, url: str) -> tuple[list[Effect], int, int]:
         return await phone.effects(), len(phone.entries("hop")), len(phone.entries("conflict"))
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in FILES if "\nmode sms\n" not in p.read_text()], ids=lambda p: p.stem
-)
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
 def test_over_http_with_every_request_sent_twice(path: Path, store: str) -> None:
     engine = on_engine(path)
     effects, hops, conflicts = asyncio.run(over_http(path, store))
@@ -164,7 +166,7 @@ def shown_as(name: str, text: str) -> str:
 
 @pytest.mark.parametrize("language", ["en", "fr"])
 def test_every_prompt_is_shown(language: str) -> None:
-    screens = [s for p in everywhere() if language in p.wave.languages for s in p.screens]
+    screens = [s for p in everywhere() if language in p.wave.languages for s in p.screens | p.texts]
     text = "\n".join(screens)
     prompts = INSTRUMENT.languages[language].prompts
     wanted = prompts if language == "en" else ["more", "back", "skip", "why", "thanks", "invalid_number"]

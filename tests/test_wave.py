@@ -29,6 +29,8 @@ resume_hours = 24
 budget = 150
 sms_parts = 2
 countries = ["+233", "+228"]
+keywords = ["SURVEY", "Sondage2"]
+sms_sender = "1616"
 
 [budgets]
 "62001" = 182
@@ -65,6 +67,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert (wave.service_codes, wave.countries) == (("*384*16#",), ("+233", "+228"))
     assert (wave.services_each, wave.shuffle_blocks, wave.shuffle_items) == (2, True, True)
     assert (wave.extension, wave.resume_hours, wave.budget, wave.sms_parts) == ("answers", 24, 150, 2)
+    assert (wave.keywords, wave.sms_sender) == (("SURVEY", "Sondage2"), "1616")
 
 
 def test_what_is_left_out(tmp_path: Path) -> None:
@@ -72,6 +75,12 @@ def test_what_is_left_out(tmp_path: Path) -> None:
     assert (wave.languages, wave.service_codes, wave.services_each) == (("en",), (), 0)
     assert (wave.shuffle_blocks, wave.shuffle_items, wave.extension) == (True, False, "address")
     assert (wave.resume_hours, wave.budget, wave.countries) == (72, 160, ("+233",))
+    assert (wave.keywords, wave.sms_sender) == (("SURVEY",), "")
+
+
+@pytest.mark.parametrize("sender", ["1616", "+233240000001", "GSS", "GSS Survey", "A", "STATSOFFICE", ""])
+def test_who_texts_may_come_from(tmp_path: Path, sender: str) -> None:
+    assert loaded(tmp_path, GOOD.replace('"1616"', f'"{sender}"')).sms_sender == sender
 
 
 def test_a_budget_for_each_network(tmp_path: Path) -> None:
@@ -91,7 +100,7 @@ def test_an_instrument_version_may_be_named(tmp_path: Path) -> None:
         ('id = "w1"', 'id = ""', "id", "missing or empty"),
         ('id = "w1"', "id = 1", "id", "must be a str"),
         ('id = "w1"', 'id = "w1"\nname = "x"', "name", "unknown; known: id"),
-        ('instrument = "sdg_16_6_2"', 'instrument = "sdg_16_6_2@1999"', "instrument", "sdg_16_6_2@2026.1"),
+        ('instrument = "sdg_16_6_2"', 'instrument = "sdg_16_6_2@1999"', "instrument", "sdg_16_6_2@2026.2"),
         ('instrument = "sdg_16_6_2"', 'instrument = "other"', "instrument", "the instrument read is"),
         ('owner = "Ghana Statistical Service"\n', "", "owner", "missing or empty"),
         ('owner = "Ghana Statistical Service"', 'owner = "中"', "owner", "U+4E2D"),
@@ -123,6 +132,17 @@ def test_an_instrument_version_may_be_named(tmp_path: Path) -> None:
         ('["+233", "+228"]', "[233]", "countries", "must be a list of texts"),
         ('["+233", "+228"]', '["233"]', "countries", "begin with +"),
         ('["+233", "+228"]', "[]", "countries", "name at least one"),
+        ('["SURVEY", "Sondage2"]', "[]", "keywords", "name at least one"),
+        ('["SURVEY", "Sondage2"]', '"SURVEY"', "keywords", "must be a list"),
+        ('["SURVEY", "Sondage2"]', '["SURVEY", "survey"]', "keywords", "stands twice"),
+        ('["SURVEY", "Sondage2"]', '["MY SURVEY"]', "keywords", "one word"),
+        ('["SURVEY", "Sondage2"]', '["16"]', "keywords", "a letter first"),
+        ('["SURVEY", "Sondage2"]', '["Enquête"]', "keywords", "one word"),
+        ('["SURVEY", "Sondage2"]', '["S"]', "keywords", "2 to 20"),
+        ('sms_sender = "1616"', "sms_sender = 1616", "sms_sender", "must be a str"),
+        ('sms_sender = "1616"', 'sms_sender = "16"', "sms_sender", "short code"),
+        ('sms_sender = "1616"', 'sms_sender = "STATISTICS OFFICE"', "sms_sender", "at most 11"),
+        ('sms_sender = "1616"', 'sms_sender = "Büro"', "sms_sender", "short code"),
         (
             'service_codes = ["*384*16#"]',
             "service_codes = [38416]",

@@ -7,7 +7,8 @@ A file in tests/transcripts holds a header, then what the respondent does and wh
     services 2                  as many services drawn for each respondent
     extension answers           keys dialled with the code are answers
     budget 182                  septets a screen
-    mode sms                    the engine alone; no network brings it yet
+    keywords SURVEY SONDAGE     texts that dial begin with; SURVEY unless said otherwise
+    parts 1                     SMS parts that a text of ours may take; 3 unless said otherwise
     shuffle items
 
     dial *384*16#               a new session; with more keys: dial *384*16*1#
@@ -17,6 +18,12 @@ A file in tests/transcripts holds a header, then what the respondent does and wh
     reply of 10240 characters
     again                       the network repeats its last request
     hang up
+    text SURVEY                 a text message, in or out of a session; everything after "text " is its text
+    text of 1600 characters
+    SMS ...                     the text that answers, to its last line
+    NO SMS                      nothing is sent in answer
+    texts 1 yes 3               words, a message each, of which only the last answer is written down
+    aggregator opts out         the aggregator's own notice
     wait 80 h                   also min, d
     = health.access agree 2     what is recorded by now: item, option, code (or just the option)
     # a remark; also after a command, with a space on both sides of the sign
@@ -26,6 +33,7 @@ A file in tests/transcripts holds a header, then what the respondent does and wh
     = health.access given 2 times                         (history included)
     = disability skipped        = language fr             = 2 interviews
     = 3 wrong keys              = drawn health government = probability health 0.6667
+    = opted out                 = not opted out           = mode sms            (the interview's, by now)
 
 UPDATE_TRANSCRIPTS=1 with pytest writes the screens anew, from what the engine shows.
 """
@@ -55,6 +63,7 @@ from flows.engine import (
     Interview,
     InvalidReply,
     LanguageChosen,
+    ModeChanged,
     Replied,
     ResponseGiven,
     ResponseRetracted,
@@ -67,19 +76,31 @@ from flows.engine import (
     restore,
     step,
 )
+from flows.gsm import parts
 from flows.instrument import Instrument
+from flows.reading import read_text
+from flows.screen import fixed_text
 from flows.wave import Wave
 from storage.live import EVENTS
 from storage.respondents import Pseudonyms
+from storage.sealing import Seal
 
 CODE = "*384*16#"
+SHORT_CODE = "1616"
 MSISDN = "+233200000001"
+KEY = b"tests" * 8
 START = 1_795_420_800_000  # 2026-11-23 08:00 UTC
 REPLY_SECONDS = 5
 
-_COMMAND = re.compile(r"(dial |> ?|keys |reply of |again\b|hang up\b|wait |= |#)")
+_COMMAND = re.compile(
+    r"(dial |> ?|keys |reply of |again\b|hang up\b|text\b|texts |aggregator opts out|wait |= |#)"
+)
 _REMARK = re.compile(r"\s+#\s.*$")
-_HEADER = ("language", "languages", "order", "seed", "services", "extension", "budget", "mode", "shuffle")
+_SHOWN = ("CON ", "END ", "SMS ", "NO SMS")
+_HEADER = (
+    "language", "languages", "order", "seed", "services", "extension", "budget", "shuffle", "keywords",
+    "parts",
+)  # fmt: skip
 _UNITS = {"min": 60, "h": 3600, "d": 86_400}
 
 
@@ -110,7 +131,7 @@ class Line:
     @property
     def command(self) -> str:
         """Without the remark; a reply may hold anything and has none."""
-        return self.text if self.text.startswith(">") else _REMARK.sub("", self.text).strip()
+        return self.text if self.text.startswith((">", "text ")) else _REMARK.sub("", self.text).strip()
 
 
 @dataclass
@@ -133,6 +154,9 @@ class Transcript:
             shuffle_items=o.get("shuffle") == "items",
             extension=o.get("extension", "address"),
             budget=int(o.get("budget", 160)),
+            sms_parts=int(o.get("parts", 3)),
+            keywords=tuple(o.get("keywords", "SURVEY").split()),
+            sms_sender=SHORT_CODE,
         )
 
     def seed(self, wave: Wave) -> int:
@@ -157,7 +181,7 @@ def read_transcript(path: Path) -> Transcript:
     lines: list[Line] = []
     showing = started = False
     for number, text in enumerate(path.read_text("utf-8").split("\n")[:-1], 1):
-        if text.startswith(("CON ", "END ")):
+        if text.startswith(_SHOWN):
             if not lines or lines[-1].screen:
                 raise ValueError(f"{path.name}:{number}: a screen without what it answers")
             lines[-1].screen.append(text)
@@ -169,7 +193,7 @@ def read_transcript(path: Path) -> Transcript:
         showing = False
         lines.append(Line(number, text))
         name, _, value = lines[-1].command.partition(" ")
-        started = started or name == "dial"
+        started = started or name in ("dial", "text", "texts")
         if name in _HEADER and not started:
             options[name] = value
         elif text and not _COMMAND.match(text):
@@ -192,6 +216,9 @@ class Phone(Protocol):
     async def reply(self, text: str) -> Screen: ...
     async def again(self) -> Screen: ...
     async def hang_up(self) -> None: ...
+    async def text(self, text: str) -> str | None: ...
+    async def opt_out(self) -> None: ...
+    async def opted_out(self) -> bool: ...
     async def effects(self) -> list[Effect]: ...
 
 
@@ -203,8 +230,11 @@ class EnginePhone:
     """The bare engine. The interview goes through JSON between any two steps, and what is restored
     from the effects so far must go on as the interview itself does."""
 
-    def __init__(self, wave: Wave, seed: int, clock: Clock, mode: str = "ussd"):
-        self.wave, self.seed, self.clock, self.mode = wave, seed, clock, mode
+    def __init__(self, wave: Wave, seed: int, clock: Clock):
+        self.wave, self.seed, self.clock = wave, seed, clock
+        self.out = False  # has opted out
+        self.texts: set[str] = set()  # sent to the respondent
+        self.closed = False  # the USSD session is over because a text took the interview on
         self.state = ""
         self.screen = Screen("")
         self.recorded: list[Effect] = []
@@ -220,17 +250,55 @@ class EnginePhone:
 
     async def dial(self, extension: str) -> Screen:
         self._sessions += 1
+        self.closed = False
         self._blank = not extension
         known = self.interview is not None
         ahead = tuple(extension.split("*")) if extension and self.wave.extension == "answers" else ()
         return self._take(
             Dialled(
-                self.clock.now, interview_id(self._sessions), self.seed, self.mode, self.wave.budget,
+                self.clock.now, interview_id(self._sessions), self.seed, "ussd", self.wave.budget,
                 () if known else ahead,
             )
         )  # fmt: skip
 
+    async def text(self, text: str) -> str | None:
+        self._sessions += 1
+        before, now = self.interview, self.clock.now
+        late = before is not None and lapsed(self.wave, before, now)
+        sent: str | None = None
+        match read_text(self.wave, before, text, opted_out=self.out, lapsed=late):
+            case "dial":
+                self.out = False
+                self.closed = True
+                dialled = Dialled(now, interview_id(self._sessions), self.seed, "sms")
+                sent = self._take(dialled).text
+            case "reply":
+                sent = self._take(Replied(now, text)).text
+            case "stop":
+                sent = None if self.out else self._phrase("opted_out")
+                self.out = True
+            case "help":
+                sent = None if self.out else self._phrase("help")
+        if sent is not None:
+            self.texts.add(sent)
+            assert parts(sent) <= self.wave.sms_parts
+        return sent
+
+    def _phrase(self, name: str) -> str:
+        interview = self.interview
+        return fixed_text(self.wave, interview.language if interview else self.wave.languages[0], name)
+
+    async def opt_out(self) -> None:
+        self.out = True
+
+    async def opted_out(self) -> bool:
+        return self.out
+
     async def reply(self, text: str) -> Screen:
+        if self.closed:
+            interview = self.interview
+            assert interview is not None
+            return Screen(fixed_text(self.wave, interview.language, "session_over"), ends=True)
         if self._blank and not text:
             return self.screen  # on a cumulative wire a blank first reply looks like the dial again
         self._blank = False
@@ -304,14 +372,14 @@ class FixedPseudonyms(Pseudonyms):
     """The seed of the transcript, and the interview ids that EnginePhone gives."""
 
     def __init__(self, seed: int):
-        super().__init__(b"tests" * 8)
+        super().__init__(KEY)
         self._seed = seed
 
     def seed(self, pseudonym: str, wave: str) -> int:
         return self._seed
 
     def interview_id(self, pseudonym: str, session_id: str) -> str:
-        return interview_id(int(session_id.removeprefix("ATUid_")))
+        return interview_id(int(session_id.rpartition("_")[2]))
 
 
 class HttpPhone:
@@ -320,11 +388,13 @@ class HttpPhone:
     def __init__(self, client: httpx2.AsyncClient, hook: str, store: redis.Redis):
         self.client, self.hook, self.store = client, hook, store
         self._sessions = 0
+        self._messages = 0
         self._text = ""
         self._inputs = 0
 
     async def dial(self, extension: str) -> Screen:
         self._sessions += 1
+        self._session_number = self._sessions + self._messages
         self._text = extension
         self._inputs = 1 if extension else 0
         return await self.again()
@@ -350,17 +420,49 @@ class HttpPhone:
         await self._post(self.hook + "/events", notice)
         await self._post(self.hook + "/events", notice)
 
+    async def text(self, text: str) -> str | None:
+        self._messages += 1
+        message = {
+            "date": "2026-11-23 08:00:00", "from": MSISDN, "id": f"ATXid_{self._sessions + self._messages}",
+            "linkId": "", "text": text, "to": SHORT_CODE, "cost": "GHS 0.00", "networkCode": "62001",
+        }  # fmt: skip
+        before = len(self.entries())
+        await self._post(self.hook.removesuffix("ussd") + "sms", message)
+        await self._post(self.hook.removesuffix("ussd") + "sms", message)
+        (entry,) = self.entries()[before:]
+        if not entry["sends"]:
+            return None
+        (send,) = entry["sends"]
+        assert send["kind"] == ("confirmation" if entry.get("what") == "stop" else "reply")
+        assert Seal(KEY).open(entry["sealed"], entry["respondent"]) == MSISDN
+        return str(send["text"])
+
+    async def opt_out(self) -> None:
+        for _ in range(2):
+            form = {"senderId": SHORT_CODE, "phoneNumber": MSISDN}
+            await self._post(self.hook.removesuffix("ussd") + "sms/opt-out", form)
+
+    async def opted_out(self) -> bool:
+        """By the stream alone: what the recorder makes of it."""
+        out = False
+        for entry in self.entries():
+            if entry["kind"] == "opted_out" or entry.get("what") == "stop":
+                out = True
+            elif entry.get("opted_in"):
+                out = False
+        return out
+
     async def effects(self) -> list[Effect]:
         return [load_effect(e) for entry in self.entries("hop") for e in entry["effects"]]
 
-    def entries(self, kind: str) -> list[dict[str, Any]]:
-        """The entries of the event stream, of one kind."""
+    def entries(self, *kinds: str) -> list[dict[str, Any]]:
+        """The entries of the event stream, of these kinds or all."""
         rows: Any = self.store.xrange(EVENTS)
-        return [e for _, fields in rows if (e := json.loads(fields[b"e"]))["kind"] == kind]
+        return [e for _, f in rows if (e := json.loads(f[b"e"]))["kind"] in kinds or not kinds]
 
     def _session(self) -> dict[str, str]:
         return {
-            "sessionId": f"ATUid_{self._sessions}",
+            "sessionId": f"ATUid_{self._session_number}",
             "phoneNumber": MSISDN,
             "networkCode": "62001",
             "serviceCode": CODE,
@@ -394,7 +496,11 @@ async def play(
     for line in transcript.lines:
         where = f"{transcript.path.name}:{line.number}"
         if line.command.startswith("= "):
-            verdict = told(line.command[2:], await phone.effects(), items)
+            if line.command in ("= opted out", "= not opted out"):
+                out = await phone.opted_out()
+                verdict: bool | str = out == (line.command == "= opted out") or "is not so"
+            else:
+                verdict = told(line.command[2:], await phone.effects(), items)
             if verdict is not True:
                 raise Mismatch(f"{where}: {line.command[2:]!r} does not hold: {verdict}")
             continue
@@ -407,8 +513,11 @@ async def play(
             talking = False
         if screen is None:
             continue
-        talking = talking and not screen.ends
-        shown = f"{'END' if screen.ends else 'CON'} {screen.text}".split("\n")
+        if isinstance(screen, Screen):
+            talking = talking and not screen.ends
+            shown = f"{'END' if screen.ends else 'CON'} {screen.text}".split("\n")
+        else:
+            shown = f"SMS {screen.text}".split("\n") if screen.text is not None else ["NO SMS"]
         if any(_COMMAND.match(row) for row in shown[1:]):
             raise Mismatch(f"{where}: a line of this screen would read as a command: {shown}")
         if write:
@@ -419,9 +528,26 @@ async def play(
             )
 
 
-async def _do(command: str, phone: Phone, clock: Clock) -> Screen | None:
-    """Carries out one command; its last screen."""
+@dataclass(frozen=True)
+class Sms:
+    """What a text message is answered with; None: nothing."""
+
+    text: str | None
+
+
+async def _do(command: str, phone: Phone, clock: Clock) -> Screen | Sms | None:
+    """Carries out one command; its last screen or text."""
     verb, _, rest = command.partition(" ")
+    if verb in ("text", "texts"):
+        found = re.fullmatch(r"text of (\d+) characters", command)
+        messages = ["a" * int(found[1])] if found else rest.split() if verb == "texts" else [rest]
+        for message in messages:
+            clock.now += REPLY_SECONDS * 1000
+            sent = await phone.text(message)
+        return Sms(sent)
+    if command == "aggregator opts out":
+        await phone.opt_out()
+        return None
     if command.startswith(">"):
         replies = [command[1:].removeprefix(" ")]
     elif verb == "keys":
@@ -498,6 +624,9 @@ def told(statement: str, effects: Sequence[Effect], items: Container[str]) -> bo
             return count == int(number) or f"{count} wrong keys"
         case [block, "skipped"]:
             return BlockSkipped(block) in ours or "not skipped"
+        case ["mode", mode]:
+            used = [e.mode for e in ours if isinstance(e, Began | ModeChanged)][-1]
+            return used == mode or used
         case ["language", language]:
             chosen = [e.language for e in ours if isinstance(e, Began | LanguageChosen)][-1]
             return chosen == language or chosen

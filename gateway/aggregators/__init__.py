@@ -1,10 +1,10 @@
-"""The aggregators we speak with: one file each, two pure translators, and this dict that names them."""
+"""The aggregators we speak with: one file each, pure translators, and this dict that names them."""
 
 from typing import Protocol
 
 from gateway.aggregators.africastalking import AfricasTalking
 from gateway.aggregators.simulator import Simulator
-from gateway.messages import Hop, SessionEnded
+from gateway.messages import DeliveryReport, Hop, InboundSms, OptOut, SessionEnded
 
 
 class Aggregator(Protocol):
@@ -24,6 +24,9 @@ class Aggregator(Protocol):
     def read_hop(self, body: bytes) -> Hop: ...
     def write_screen(self, text: str, ends: bool) -> bytes: ...
     def read_session_ended(self, body: bytes) -> SessionEnded: ...
+    def read_inbound_sms(self, body: bytes) -> InboundSms: ...
+    def read_delivery_report(self, body: bytes) -> DeliveryReport: ...
+    def read_opt_out(self, body: bytes) -> OptOut: ...
 
 
 AGGREGATORS: dict[str, Aggregator] = {

@@ -1,19 +1,30 @@
-"""Africa's Talking: USSD on the wire.
+"""Africa's Talking: USSD and inbound SMS on the wire. What we send: africastalking_api.py.
 
 Request: POST, application/x-www-form-urlencoded, fields sessionId, phoneNumber (E.164; an unescaped
 `+` arrives as a space), networkCode, serviceCode, text (all inputs joined by `*`, which is not
 escaped). Reply: text/plain that begins with `CON ` or `END `, nothing before it. Deadline 10 s.
 End of session: another POST of the same form. Source: Africa's Talking's developer documents, USSD.
+
+SMS, in the same form (developer documents, SMS callbacks): a message has date, from, id, linkId, text,
+to, cost, networkCode and comes every minute until it is answered 200, for up to 12 hours (help centre,
+742510); a delivery report id, status, phoneNumber, networkCode, failureReason, retryCount; an opt-out
+senderId, phoneNumber. Required is what we could not do without: a refusal is repeated for 12 hours.
 """
 
 from urllib.parse import unquote_plus
 
-from gateway.messages import Hop, SessionEnded, WireError
+from gateway.messages import DeliveryReport, Hop, InboundSms, OptOut, SessionEnded, WireError
 
 _MAX_FIELDS = 64
 _LIMITS = {"sessionId": 128, "phoneNumber": 20, "networkCode": 16, "serviceCode": 32, "text": 16_000}
 _NOTICE_LIMITS = {"sessionId": 128, "phoneNumber": 20, "networkCode": 16, "serviceCode": 32}
-_KEPT = ("sessionId", "networkCode", "serviceCode")  # in log lines and in the record, which takes no NUL
+_SMS_LIMITS = {"id": 128, "from": 20, "to": 32, "text": 16_000}
+_REPORT_LIMITS = {"id": 128, "status": 64}
+_OPT_OUT_LIMITS = {"phoneNumber": 20, "senderId": 32}
+_NAMES = frozenset(_LIMITS | _SMS_LIMITS | _REPORT_LIMITS | _OPT_OUT_LIMITS)
+_NEVER_EMPTY = ("sessionId", "phoneNumber", "id", "from", "status")
+#: In log lines and in the record, which takes no NUL.
+_KEPT = ("sessionId", "networkCode", "serviceCode", "id", "to", "senderId")
 
 
 def read_form(body: bytes) -> dict[str, str]:
@@ -43,7 +54,7 @@ def read_form(body: bytes) -> dict[str, str]:
 
 def _known(name: str) -> str:
     """A field's name if it is one of the documented ones; else no name, which could be anything."""
-    return name if name in _LIMITS else "an unknown field"
+    return name if name in _NAMES else "an unknown field"
 
 
 def _require(form: dict[str, str], limits: dict[str, int]) -> None:
@@ -53,22 +64,22 @@ def _require(form: dict[str, str], limits: dict[str, int]) -> None:
     too_long = [name for name, limit in limits.items() if len(form[name]) > limit]
     if too_long:
         raise WireError(400, f"too long: {', '.join(too_long)}")
-    empty = [name for name in ("sessionId", "phoneNumber") if not form[name].strip()]
+    empty = [name for name in _NEVER_EMPTY if name in limits and not form[name].strip()]
     if empty:
         raise WireError(400, f"empty: {', '.join(empty)}")
-    odd = [name for name in _KEPT if not form[name].isprintable()]
+    odd = [name for name in _KEPT if name in limits and not form[name].isprintable()]
     if odd:
         raise WireError(400, f"not printable: {', '.join(odd)}")
 
 
-def read_msisdn(raw: str) -> str:
+def read_msisdn(raw: str, field: str = "phoneNumber") -> str:
     """E.164 from the wire, where an unescaped `+` has become a space. Raises WireError(400)."""
     number = raw.strip()
     number = number if number.startswith("+") else "+" + number
     digits = number[1:]
     # E.164: 15 digits at most; none shorter than 7 is a subscriber's.
     if not (digits.isascii() and digits.isdigit() and 7 <= len(digits) <= 15):
-        raise WireError(400, "phoneNumber: must be in international form, + and 7 to 15 digits")
+        raise WireError(400, f"{field}: must be in international form, + and 7 to 15 digits")
     return number
 
 
@@ -117,3 +128,31 @@ class AfricasTalking:
             cost=_remark(form.get("cost", ""), 32),
             error=_remark(form.get("errorMessage", ""), 128),
         )
+
+    def read_inbound_sms(self, body: bytes) -> InboundSms:
+        """`date`, `cost` and `linkId` are not needed: our clock tells when, and nothing is premium."""
+        form = read_form(body)
+        _require(form, _SMS_LIMITS)
+        return InboundSms(
+            id=form["id"],
+            msisdn=read_msisdn(form["from"], "from"),
+            to=form["to"],
+            network_code=_remark(form.get("networkCode", ""), 16),
+            text=form["text"],
+        )
+
+    def read_delivery_report(self, body: bytes) -> DeliveryReport:
+        """Its `phoneNumber` is not looked at: the message's id says whose it is."""
+        form = read_form(body)
+        _require(form, _REPORT_LIMITS)
+        return DeliveryReport(
+            message_id=form["id"],
+            status=_remark(form["status"], 64),
+            failure_reason=_remark(form.get("failureReason", ""), 64),
+            network_code=_remark(form.get("networkCode", ""), 16),
+        )
+
+    def read_opt_out(self, body: bytes) -> OptOut:
+        form = read_form(body)
+        _require(form, _OPT_OUT_LIMITS)
+        return OptOut(read_msisdn(form["phoneNumber"]), form["senderId"])

@@ -11,6 +11,10 @@ empty. Then 2, 3, ... each with the input of that hop. The same sequence again i
 same screen. Reply: 200, application/json, {"screen": "...", "more": true}; `more` is false on the last
 screen. End of session: another POST, {"session", "msisdn", "network", "code", "status": "Incomplete" |
 "Success" | "Failed", "hops": 3, "duration_ms": 41200}.
+
+SMS, in JSON too: a message {"id": "...", "msisdn": "+233240000001", "network": "99999", "to": "1616",
+"text": "SURVEY"}, repeated until it is answered 200; a delivery report {"id": "...", "status":
+"Success", "reason": "...", "network": "..."}, the last two optional; an opt-out {"msisdn", "sender"}.
 """
 
 import json
@@ -18,11 +22,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.messages import Hop, SessionEnded, WireError
+from gateway.messages import DeliveryReport, Hop, InboundSms, OptOut, SessionEnded, WireError
 
 _LIMITS = {"session": 128, "msisdn": 16, "network": 16, "code": 32}
 _HOP_LIMITS = _LIMITS | {"input": 16_000}
 _NOTICE_LIMITS = _LIMITS | {"status": 32}
+_SMS_LIMITS = {"id": 128, "msisdn": 16, "network": 16, "to": 32, "text": 16_000}
+_REPORT_LIMITS = {"id": 128, "status": 64}
+_REPORT_REMARKS = {"reason": 64, "network": 16}
+_OPT_OUT_LIMITS = {"msisdn": 16, "sender": 32}
 _MOST_HOPS = 10_000  # no session is as long; keeps a hostile number out of the live store
 _MSISDN = re.compile(r"\+[0-9]{7,15}")  # E.164: 15 digits at most; none under 7 is a subscriber's
 
@@ -53,13 +61,13 @@ def _require(fields: Mapping[str, Any], limits: Mapping[str, int]) -> None:
         raise WireError(400, f"must be a string: {', '.join(not_text)}")
     if too_long := [name for name, limit in limits.items() if len(fields[name]) > limit]:
         raise WireError(400, f"too long: {', '.join(too_long)}")
-    if not fields["session"].strip():
-        raise WireError(400, "empty: session")
+    if empty := [n for n in ("session", "id", "status") if n in limits and not fields[n].strip()]:
+        raise WireError(400, f"empty: {', '.join(empty)}")
     # They stand in log lines and in the record, which takes no NUL.
-    kept = ("session", "network", "code", "status")
-    if odd := [name for name in kept if not str(fields.get(name, "")).isprintable()]:
+    kept = ("session", "network", "code", "status", "id", "to", "sender", "reason")
+    if odd := [name for name in kept if name in limits and not fields[name].isprintable()]:
         raise WireError(400, f"not printable: {', '.join(odd)}")
-    if not _MSISDN.fullmatch(fields["msisdn"]):
+    if "msisdn" in limits and not _MSISDN.fullmatch(fields["msisdn"]):
         raise WireError(400, "msisdn: must be in international form, + and 7 to 15 digits")
 
 
@@ -112,3 +120,29 @@ class Simulator:
             duration_ms=_whole(fields.get("duration_ms")),
             hops=_whole(fields.get("hops")),
         )
+
+    def read_inbound_sms(self, body: bytes) -> InboundSms:
+        fields = _read_object(body)
+        _require(fields, _SMS_LIMITS)
+        return InboundSms(
+            id=fields["id"],
+            msisdn=fields["msisdn"],
+            to=fields["to"],
+            network_code=fields["network"],
+            text=fields["text"],
+        )
+
+    def read_delivery_report(self, body: bytes) -> DeliveryReport:
+        fields = _read_object(body)
+        _require(fields, _REPORT_LIMITS | {n: m for n, m in _REPORT_REMARKS.items() if n in fields})
+        return DeliveryReport(
+            message_id=fields["id"],
+            status=fields["status"],
+            failure_reason=fields.get("reason", ""),
+            network_code=fields.get("network", ""),
+        )
+
+    def read_opt_out(self, body: bytes) -> OptOut:
+        fields = _read_object(body)
+        _require(fields, _OPT_OUT_LIMITS)
+        return OptOut(fields["msisdn"], fields["sender"])

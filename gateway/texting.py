@@ -1,0 +1,206 @@
+"""One text message, from the aggregator's request to the stream: load, read, step, commit.
+
+    stop, help          their words, see flows/reading.py: answered once, and never an answer
+    keyword, first text  a dial: the interview begins, or goes on at the same item
+    anything else       the answer to what the last text asked; or nothing, see `read_text`
+
+Nothing is sent from here. What there is to say stands in the stream's entry (`sends`), with the number
+sealed, and workers send it: so one script makes the step, the reply and the memory of the message's id
+one thing, and the aggregator, which repeats a message until it hears 200, can repeat it for 12 hours.
+A conversation by SMS is a session to the record: `sms:` and the id of the message that began it.
+"""
+
+import logging
+from dataclasses import replace
+
+from flows.engine import LAPSED, Dialled, Event, Replied, begins_anew, dump_effect, lapsed, step
+from flows.reading import read_text
+from gateway.dialogue import Dialogue
+from gateway.messages import DeliveryReport, InboundSms, OptOut
+from storage.live import Live, Standing, compact, hop_entry
+from storage.resp import Unavailable
+from storage.sealing import Seal
+
+log = logging.getLogger("dial16.texting")
+
+_RACES = 4  # lost races before the aggregator is to send the message again
+_SESSION = "sms:"
+
+
+class Texting:
+    """The text message's shell around the engine. Holds no state of a respondent."""
+
+    def __init__(self, dialogue: Dialogue, seal: Seal):
+        self._dialogue = dialogue
+        self._seal = seal
+        self._live = dialogue.live
+
+    @property
+    def open(self) -> bool:
+        """Whether this wave can be texted to."""
+        return bool(self._dialogue.wave.sms_sender)
+
+    async def text(self, aggregator: str, message: InboundSms) -> None:
+        """Takes a message in, once. Raises Unavailable; then it must be sent again."""
+        dialogue = self._dialogue
+        wave = dialogue.wave
+        respondent = dialogue.pseudonyms.of(message.msisdn)
+        for _ in range(_RACES):
+            found = await self._live.read_text(wave.id, respondent, aggregator, message.id)
+            if found.seen:
+                return
+            born = found.born
+            if born != dialogue.home:
+                born = await dialogue.settle(born)
+            at = dialogue.clock()
+            live = found.live or await dialogue.recorded(respondent, born)
+            interview = live.interview if live else None
+            what = read_text(
+                wave, interview, message.text, opted_out=bool(found.opted_out),
+                lapsed=interview is not None and interview.disposition != LAPSED and lapsed(wave, interview, at),
+            )  # fmt: skip
+            if what == "reply" and found.live is None:
+                what = "dial"  # rebuilt from the record, which may not know what was asked last
+            if what in ("dial", "reply", "help") and not message.msisdn.startswith(wave.countries):
+                what = "none"
+            if what in ("dial", "reply"):
+                back = {"opted_in": True} if found.opted_out else {}
+                after, entry = await self._hop(aggregator, message, respondent, live, what, at, back)
+                opted_out = "0" if back else ""
+            else:
+                after, opted_out = None, ""
+                if what == "stop" and not found.opted_out:
+                    after, opted_out = _closed(found.live), str(at)
+                entry = self._command(aggregator, message, respondent, found, what, at)
+            if await self._live.commit_text(
+                wave.id, respondent, aggregator, message.id, found,
+                live=after, opted_out=opted_out, entry=entry,
+            ):  # fmt: skip
+                return
+        raise Unavailable("live store: too many messages of one respondent at once")
+
+    async def _hop(
+        self,
+        aggregator: str,
+        message: InboundSms,
+        respondent: str,
+        live: Live | None,
+        what: str,
+        at: int,
+        back: dict[str, bool],
+    ) -> tuple[Live, bytes]:
+        """The engine's step: the record to store, and the stream's entry with the reply in it.
+
+        `back`: what the entry says of somebody who had opted out and texts the keyword."""
+        dialogue = self._dialogue
+        wave = dialogue.wave  # what begins anew begins on the instrument of today
+        event: Event = Replied(at, message.text)
+        if what == "dial" or live is None:
+            event = Dialled(
+                at=at,
+                id=dialogue.pseudonyms.interview_id(f"{respondent} {at}", message.id),
+                seed=dialogue.pseudonyms.seed(respondent, wave.id),
+                mode="sms",
+            )
+        if live and (isinstance(event, Replied) or not begins_anew(wave, live.interview, at)):
+            wave = await dialogue.wave_on(live.interview.instrument)
+        taken = step(wave, live.interview if live else None, event)
+        new = live is None or isinstance(event, Dialled)
+        after = Live(
+            version=(live.version if live else 0) + 1,
+            session=_SESSION + message.id if live is None or new else live.session,
+            seen=0,
+            digest="",
+            hop=1 if live is None or new else live.hop + 1,
+            over=taken.screen.ends,
+            past=live.past_with(live.session) if live and new else live.past if live else "",
+            screen=taken.screen.text,
+            ends=taken.screen.ends,
+            interview=taken.interview,
+        )
+        opened = None
+        if new:
+            opened = {
+                "aggregator": aggregator,
+                "network_code": message.network_code,
+                "service_code": message.to,
+                "extension": "",
+            }
+        effects = [dump_effect(e) for e in taken.effects]
+        return after, hop_entry(
+            after, respondent, at, effects, opened,
+            sends=[{"kind": "reply", "text": taken.screen.text}],
+            **self._to(aggregator, message, respondent), **back,
+        )  # fmt: skip
+
+    def _command(
+        self, aggregator: str, message: InboundSms, respondent: str, found: Standing, what: str, at: int
+    ) -> bytes:
+        """The entry of a message that is no step of an interview. An opt-out is confirmed once, and
+        nothing follows it, not even help."""
+        dialogue = self._dialogue
+        say = {"help": "help", "stop": "opted_out"}.get(what, "") if not found.opted_out else ""
+        entry: dict[str, object] = {
+            "kind": "text_command",
+            "respondent": respondent,
+            "at": at,
+            "wave": dialogue.wave.id,
+            "what": what,
+            "message_id": message.id,
+            "sends": [],
+        }
+        if say:
+            text = dialogue.phrase(say, found.live.interview if found.live else None).text
+            entry["sends"] = [{"kind": "confirmation" if what == "stop" else "reply", "text": text}]
+            entry |= self._to(aggregator, message, respondent)
+        return compact(entry)
+
+    def _to(self, aggregator: str, message: InboundSms, respondent: str) -> dict[str, str]:
+        """Where an answer to a message goes, for the entry."""
+        return {
+            "sealed": self._seal.seal(message.msisdn, respondent),
+            "key_id": self._seal.key_id,
+            "sender": message.to,
+            "aggregator": aggregator,
+            "network_code": message.network_code,
+        }
+
+    # ---- notices
+
+    async def opted_out(self, aggregator: str, notice: OptOut) -> None:
+        """The aggregator says that somebody wants no more messages; it has confirmed that itself."""
+        dialogue = self._dialogue
+        respondent = dialogue.pseudonyms.of(notice.msisdn)
+        at = dialogue.clock()
+        entry = {"kind": "opted_out", "respondent": respondent, "at": at, "aggregator": aggregator}
+        for _ in range(_RACES):
+            found = await self._live.read_text(dialogue.wave.id, respondent, aggregator, "")
+            if found.opted_out:
+                return
+            if await self._live.commit_text(
+                dialogue.wave.id, respondent, aggregator, "", found,
+                live=_closed(found.live), opted_out=str(at), entry=compact(entry),
+            ):  # fmt: skip
+                return
+        raise Unavailable("live store: too many messages of one respondent at once")
+
+    async def delivered(self, aggregator: str, report: DeliveryReport) -> None:
+        """Notes what became of a message that we sent. The recorder tells which, and whether it is news."""
+        entry = {
+            "kind": "delivery_report",
+            "at": self._dialogue.clock(),
+            "aggregator": aggregator,
+            "message_id": report.message_id,
+            "status": report.status,
+            "failure_reason": report.failure_reason,
+            "network_code": report.network_code,
+        }
+        await self._live.append(compact(entry))
+
+
+def _closed(live: Live | None) -> Live | None:
+    """The live record after an opt-out: nothing more is asked by SMS. A USSD session may go on."""
+    if live is None:
+        return None
+    by_sms = live.session.startswith(_SESSION)
+    return replace(live, version=live.version + 1, over=live.over or by_sms, ends=live.ends or by_sms)
