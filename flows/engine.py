@@ -76,7 +76,15 @@ from flows.events import (
     load_effect,
 )
 from flows.instrument import NONRESPONSE_MARKS, NUMBER_GIVEN, PROMPTS, UNANSWERED, Item
-from flows.interview import Interview, answered_marks, dump_interview, load_interview, order_of, restore
+from flows.interview import (
+    LAPSED,
+    Interview,
+    answered_marks,
+    dump_interview,
+    load_interview,
+    order_of,
+    restore,
+)
 from flows.reading import clean, clean_text, match_option, read_number, several
 from flows.screen import (
     BACK,
@@ -123,7 +131,6 @@ _MENUS = {
     "lapsed": Menu("lapsed", ("begin_again", "withdraw")),
     "withdraw": Menu("withdraw_confirm", ("withdraw_yes", "withdraw_no")),
 }
-LAPSED = "lapsed"  # disposition of an interview that is too old to go on with, as its dial shows it
 _STUCK_WITHOUT_SKIP = Menu("stuck", ("try_again", "stop"))
 _PATIENCE = 3  # wrong keys in a row before other ways are offered
 

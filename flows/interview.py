@@ -24,6 +24,9 @@ from flows.instrument import (
 )
 from flows.wave import Wave
 
+#: Disposition of an interview that is too old to go on with, as the menu after its dial shows it.
+LAPSED = "lapsed"
+
 
 @dataclass(frozen=True, slots=True)
 class Interview:

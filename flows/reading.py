@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from flows.gsm import fold
 from flows.instrument import Instrument
-from flows.interview import Interview
+from flows.interview import LAPSED, Interview
 from flows.questionnaire import FIXED_WORDS
 from flows.wave import Wave
 
@@ -163,7 +163,9 @@ def read_text(wave: Wave, interview: Interview | None, text: str, *, opted_out: 
         return "dial"
     if opted_out:
         return "none"
-    if interview is None or lapsed or interview.mode != "sms":
+    if interview is None or interview.mode != "sms":
+        return "dial"
+    if lapsed and interview.disposition != LAPSED:  # else the last text was a menu that says so
         return "dial"
     return "none" if interview.stage == "over" else "reply"
 

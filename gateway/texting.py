@@ -13,7 +13,7 @@ A conversation by SMS is a session to the record: `sms:` and the id of the messa
 import logging
 from dataclasses import replace
 
-from flows.engine import LAPSED, Dialled, Event, Replied, begins_anew, dump_effect, lapsed, step
+from flows.engine import Dialled, Event, Replied, begins_anew, dump_effect, lapsed, step
 from flows.reading import read_text
 from gateway.dialogue import Dialogue
 from gateway.messages import DeliveryReport, InboundSms, OptOut
@@ -57,7 +57,7 @@ class Texting:
             interview = live.interview if live else None
             what = read_text(
                 wave, interview, message.text, opted_out=bool(found.opted_out),
-                lapsed=interview is not None and interview.disposition != LAPSED and lapsed(wave, interview, at),
+                lapsed=interview is not None and lapsed(wave, interview, at),
             )  # fmt: skip
             if what == "reply" and found.live is None:
                 what = "dial"  # rebuilt from the record, which may not know what was asked last
