@@ -55,7 +55,8 @@ def create_app(
     our_key = key_id(pseudonym_key)
     seal = Seal(pseudonym_key)
     dialogue = Dialogue(
-        wave, live, Pseudonyms(pseudonym_key), lookup.find, find_instrument=lookup.instrument, seal=seal
+        wave, live, Pseudonyms(pseudonym_key), lookup.find, find_instrument=lookup.instrument, seal=seal,
+        find_opt_out=lookup.opted_out,
     )  # fmt: skip
     opened: Mapping[str, Sequence[str]] = {"africastalking": secrets} | (
         {"simulator": (simulator_secret,)} if simulator_secret else {}

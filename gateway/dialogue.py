@@ -87,10 +87,12 @@ class Dialogue:
         clock: Callable[[], int] = now_ms,
         find_instrument: Callable[[str], Awaitable[Mapping[str, str] | None]] | None = None,
         seal: Seal | None = None,
+        find_opt_out: Callable[[str, int], Awaitable[bool]] | None = None,
     ):
         """`find_recorded(respondent, wave, born)` looks a respondent up in the record, where the live
         store born at `born` may have lost what the record has; None also while the record is away.
         `find_instrument(reference)` has the sources of an instrument that the live store has lost.
+        `find_opt_out(respondent, born)`: whether the record knows an opt-out that the live store has lost.
         `seal`: numbers of those who have consented are kept, sealed; None: none is kept."""
         self.wave = wave
         self.live = live
@@ -98,6 +100,7 @@ class Dialogue:
         self.seal = seal
         self._find_recorded = find_recorded
         self._find_instrument = find_instrument
+        self._find_opt_out = find_opt_out
         self.clock = clock
         self.home = -1  # birth of the live store that keeps our instrument; none yet
         self._waves = {wave.instrument.reference: wave}
@@ -237,6 +240,10 @@ class Dialogue:
         interview = restore(wave, found.interview, found.effects, last_at)
         version = (found.version // _VERSION_JUMP + 1) * _VERSION_JUMP
         return Live(version, "", 0, "", 0, True, "", "", True, interview)
+
+    async def recorded_opt_out(self, respondent: str, born: int) -> bool:
+        """Whether the record knows of an opt-out that the live store may have lost."""
+        return self._find_opt_out is not None and await self._find_opt_out(respondent, born)
 
     async def wave_on(self, reference: str) -> Wave:
         """This wave on the instrument version that an interview began with, also after a deploy."""

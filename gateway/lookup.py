@@ -13,7 +13,7 @@ from sqlalchemy import Engine, select
 from gateway.faults import where
 from storage.database import reading
 from storage.models import StoredInstrument, table_of
-from storage.record import Recorded, find_interview, knows_before
+from storage.record import Recorded, find_interview, has_opted_out, knows_before
 
 log = logging.getLogger("dial16.lookup")
 T = TypeVar("T")
@@ -47,16 +47,29 @@ class RecordLookup:
         """The sources of an instrument fielded earlier, by file name."""
         return await self._asked(asyncio.to_thread(find_instrument, self._engine, reference))
 
+    async def opted_out(self, respondent: str, born: int) -> bool:
+        """Whether a respondent whom the live store, born at `born` ms, does not know has opted out."""
+        return bool(await self._asked(self._opted_out(respondent, born)))
+
+    async def _opted_out(self, respondent: str, born: int) -> bool:
+        return await self._knows_before(born) and await asyncio.to_thread(
+            has_opted_out, self._engine, respondent
+        )
+
     async def _find(self, respondent: str, wave: str, born: int) -> Recorded | None:
+        if not await self._knows_before(born):
+            return None
+        return await asyncio.to_thread(find_interview, self._engine, respondent, wave)
+
+    async def _knows_before(self, born: int) -> bool:
+        """Whether the record has anything from before the live store's birth; asked once a minute."""
         now = time.monotonic()
         knows, asked_at = self._knows_more.get(born, (False, -_ASK_AGAIN_SECONDS))
         if now - asked_at > _ASK_AGAIN_SECONDS:
             moment = max(datetime.fromtimestamp(born / 1000, UTC), datetime.now(UTC) - self._keep)
             knows = await asyncio.to_thread(knows_before, self._engine, moment)
             self._knows_more = {born: (knows, now)}
-        if not knows:
-            return None
-        return await asyncio.to_thread(find_interview, self._engine, respondent, wave)
+        return knows
 
     async def _asked(self, question: Coroutine[Any, Any, T]) -> T | None:
         """The record's answer; None while it is away or slow, and for some seconds after."""

@@ -62,6 +62,7 @@ class DeliveryReport:
     status: str  # as sent
     failure_reason: str = ""
     network_code: str = ""
+    msisdn: str = ""  # whose it is, where the report says so legibly
 
 
 @dataclass(frozen=True, slots=True)

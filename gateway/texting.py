@@ -55,8 +55,11 @@ class Texting:
             at = dialogue.clock()
             live = found.live or await dialogue.recorded(respondent, born)
             interview = live.interview if live else None
+            out = bool(found.opted_out)
+            lost = not out and found.live is None and await dialogue.recorded_opt_out(respondent, born)
+            out |= lost
             what = read_text(
-                wave, interview, message.text, opted_out=bool(found.opted_out),
+                wave, interview, message.text, opted_out=out,
                 lapsed=interview is not None and lapsed(wave, interview, at),
             )  # fmt: skip
             if what == "reply" and found.live is None:
@@ -64,14 +67,14 @@ class Texting:
             if what in ("dial", "reply", "help") and not message.msisdn.startswith(wave.countries):
                 what = "none"
             if what in ("dial", "reply"):
-                back = {"opted_in": True} if found.opted_out else {}
+                back = {"opted_in": True} if out else {}
                 after, entry = await self._hop(aggregator, message, respondent, live, what, at, back)
                 opted_out = "0" if back else ""
             else:
-                after, opted_out = None, ""
-                if what == "stop" and not found.opted_out:
+                after, opted_out = None, str(at) if lost else ""
+                if what == "stop" and not out:
                     after, opted_out = _closed(found.live), str(at)
-                entry = self._command(aggregator, message, respondent, found, what, at)
+                entry = self._command(aggregator, message, respondent, found, what, at, out)
             if await self._live.commit_text(
                 wave.id, respondent, aggregator, message.id, found,
                 live=after, opted_out=opted_out, entry=entry,
@@ -134,12 +137,19 @@ class Texting:
         )  # fmt: skip
 
     def _command(
-        self, aggregator: str, message: InboundSms, respondent: str, found: Standing, what: str, at: int
+        self,
+        aggregator: str,
+        message: InboundSms,
+        respondent: str,
+        found: Standing,
+        what: str,
+        at: int,
+        opted_out: bool,
     ) -> bytes:
         """The entry of a message that is no step of an interview. An opt-out is confirmed once, and
         nothing follows it, not even help."""
         dialogue = self._dialogue
-        say = {"help": "help", "stop": "opted_out"}.get(what, "") if not found.opted_out else ""
+        say = {"help": "help", "stop": "opted_out"}.get(what, "") if not opted_out else ""
         entry: dict[str, object] = {
             "kind": "text_command",
             "respondent": respondent,
@@ -188,6 +198,7 @@ class Texting:
         """Notes what became of a message that we sent. The recorder tells which, and whether it is news."""
         entry = {
             "kind": "delivery_report",
+            "respondent": self._dialogue.pseudonyms.of(report.msisdn) if report.msisdn else None,
             "at": self._dialogue.clock(),
             "aggregator": aggregator,
             "message_id": report.message_id,

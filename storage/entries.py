@@ -60,6 +60,7 @@ class Hop:
     opened: Mapping[str, str | None] | None
     effects: tuple[Effect, ...]
     outgoing: Outgoing | None = None
+    opted_in: bool = False  # had opted out, and texted the keyword
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +224,7 @@ def _read_hop(data: dict[str, Any]) -> Hop:
         _text(data, "stage", empty=True), _text(data, "mode"), opened,
         tuple(_effect(e, n) for n, e in enumerate(effects)),
         _read_outgoing(data) if "sends" in data or "sealed" in data else None,
+        data.get("opted_in") is True,
     )  # fmt: skip
 
 

@@ -76,7 +76,8 @@ class Respondent(SQLModel, table=True):
 
     pseudonym: str = Field(primary_key=True, sa_type=Text)  # 32 hex
     first_seen_at: datetime = Field(sa_type=Moment)
-    opted_out_at: datetime | None = Field(default=None, sa_type=Moment)
+    opted_out_at: datetime | None = Field(default=None, sa_type=Moment)  # last time
+    opted_in_at: datetime | None = Field(default=None, sa_type=Moment)  # last time; the later of both holds
     consented_at: datetime | None = Field(default=None, sa_type=Moment)  # last time
     consent_version: str | None = Field(default=None, sa_type=Text)
 

@@ -84,13 +84,16 @@ class Message:
 # ---------------------------------------------------------------- one message
 
 
-_OPTED_OUT = exists().where(
-    _respondent.c.pseudonym == _message.c.respondent, _respondent.c.opted_out_at.is_not(None)
+#: Of a respondent's row: they asked for no more messages, and have not come back since.
+OPTED_OUT = and_(
+    _respondent.c.opted_out_at.is_not(None),
+    or_(_respondent.c.opted_in_at.is_(None), _respondent.c.opted_in_at < _respondent.c.opted_out_at),
 )
+_OPTED_OUT = exists().where(_respondent.c.pseudonym == _message.c.respondent, OPTED_OUT)
 #: Unwanted since then. Only what was asked for stays: the confirmation, and replies to later messages.
 _UNWANTED = exists().where(
     _respondent.c.pseudonym == _message.c.respondent,
-    _respondent.c.opted_out_at.is_not(None),
+    OPTED_OUT,
     _message.c.kind != "confirmation",
     or_(_message.c.kind != "reply", _message.c.created_at <= _respondent.c.opted_out_at),
 )
@@ -314,9 +317,7 @@ def settle_contacts(db: Connection, respondents: Collection[str] | None = None) 
     )  # fmt: skip
     later = _interview.alias()
     gone = or_(
-        exists().where(
-            _respondent.c.pseudonym == _directory.c.respondent, _respondent.c.opted_out_at.is_not(None)
-        ),
+        exists().where(_respondent.c.pseudonym == _directory.c.respondent, OPTED_OUT),
         exists().where(
             _interview.c.respondent == _directory.c.respondent,
             _interview.c.disposition == WITHDRAWN,

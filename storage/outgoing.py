@@ -1,13 +1,14 @@
 """Folding what is to be sent into the record: messages, sealed numbers, opt-outs, delivery reports.
 
 As with the rest (`fold.py`), the same rows come out whatever the order and however often: a message's id
-is a hash of what asked for it, a number keeps the time of its entry, of opt-outs the first holds and of
-reports the one that says most. The caller holds the respondents' lock.
+is a hash of what asked for it, a number keeps the time of its entry, the latest word on wanting messages
+holds, and of reports the one that says most. The caller holds the respondents' lock.
 """
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from hashlib import blake2b
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, update
@@ -51,7 +52,7 @@ def message_id_of(natural_key: str) -> str:
 
 
 def fold_outgoing(
-    db: Connection, hops: Iterable[Hop], commands: Sequence[TextCommand], opt_outs: Sequence[OptedOut]
+    db: Connection, hops: Sequence[Hop], commands: Sequence[TextCommand], opt_outs: Sequence[OptedOut]
 ) -> list[Due]:
     """Fold in what these entries ask to send. Returns the messages that they are about, new or not."""
     store = moments(db)
@@ -83,31 +84,31 @@ def fold_outgoing(
         if command.outgoing is not None:
             asked_by = command.message_id or f"{command.respondent}:{int(command.at.timestamp() * 1000)}"
             note(f"text:{asked_by}", command.wave, command.respondent, None, command.at, command.outgoing)
-    stops = {c.respondent: c.at for c in sorted(commands, key=_latest_first) if c.what == STOP}
-    for opt_out in sorted(opt_outs, key=_latest_first):
-        stops[opt_out.respondent] = min(opt_out.at, stops.get(opt_out.respondent, opt_out.at))
-    touched = numbers.keys() | stops.keys() | {row[3] for row in messages.values()}
+    stops = _latest(
+        [(o.respondent, o.at) for o in opt_outs] + [(c.respondent, c.at) for c in commands if c.what == STOP]
+    )
+    returns = _latest([(h.respondent, h.at) for h in hops if h.opted_in])
+    touched = numbers.keys() | stops.keys() | returns.keys() | {row[3] for row in messages.values()}
     if not touched:
         return []
     _write_messages(db, sorted(messages.values()))
     _write_directory(
         db, [(who, sealed, key, store(at)) for who, (at, sealed, key) in sorted(numbers.items())]
     )
-    for respondent, at in sorted(stops.items()):
-        db.execute(
-            update(_respondent)
-            .where(
-                _respondent.c.pseudonym == respondent,
-                _respondent.c.opted_out_at.is_(None) | (_respondent.c.opted_out_at > at),
+    for column, moments_of in ((_respondent.c.opted_out_at, stops), (_respondent.c.opted_in_at, returns)):
+        for respondent, at in sorted(moments_of.items()):
+            db.execute(
+                update(_respondent)
+                .where(_respondent.c.pseudonym == respondent, column.is_(None) | (column < at))
+                .values({column: at})
             )
-            .values(opted_out_at=at)
-        )
     settle_contacts(db, touched)
     return [(row[0], row[5]) for row in messages.values()]
 
 
-def _latest_first(entry: TextCommand | OptedOut) -> float:
-    return -entry.at.timestamp()
+def _latest(told: Iterable[tuple[str, datetime]]) -> dict[str, datetime]:
+    """The latest moment of each respondent."""
+    return dict(sorted(told, key=itemgetter(1)))
 
 
 def fold_reports(db: Connection, reports: Sequence[DeliveryReported]) -> None:

@@ -27,6 +27,7 @@ from storage.models import (
     Response,
     table_of,
 )
+from storage.outbox import OPTED_OUT
 from storage.respondents import KEPT_AT_ERASURE
 from storage.standing import COLUMNS, Standing, counted_of
 
@@ -97,6 +98,13 @@ def find_interview(engine: Engine, respondent: str, wave: str) -> Recorded | Non
         last_stage=row.last_stage,
         effects=tuple(effects),
     )
+
+
+def has_opted_out(engine: Engine, respondent: str) -> bool:
+    """Whether this respondent wants no messages."""
+    with reading(engine) as db:
+        out = select(_respondent.c.pseudonym).where(_respondent.c.pseudonym == respondent, OPTED_OUT)
+        return db.execute(out).first() is not None
 
 
 def knows_before(engine: Engine, moment: datetime) -> bool:

@@ -9,7 +9,7 @@ from itertools import permutations
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, func, select
 
 from storage import outbox, sweep
 from storage.database import migrate, open_engine, reading, writing
@@ -343,7 +343,7 @@ def test_who_opts_out_hears_the_confirmation_and_no_more(engine: Engine, order: 
     assert directory(engine) == set()  # nothing is to be sent any more
 
 
-def test_opting_out_again_or_by_the_aggregator_keeps_the_first_time(engine: Engine) -> None:
+def test_of_several_opt_outs_the_latest_holds(engine: Engine) -> None:
     at = now_ms()
     notices = [
         {"kind": "opted_out", "respondent": pseudonym(1), "at": at + k, "aggregator": AT} for k in (5, 0, 9)
@@ -351,8 +351,26 @@ def test_opting_out_again_or_by_the_aggregator_keeps_the_first_time(engine: Engi
     fold_all(engine, [asking(1, ("invitation", TEXT), at=at - 99)])
     fold_all(engine, notices[:2])
     fold_all(engine, notices[2:])
-    assert rows(engine, RESPONDENT)[0]["opted_out_at"] == datetime.fromtimestamp(at / 1000, UTC)
+    assert rows(engine, RESPONDENT)[0]["opted_out_at"] == datetime.fromtimestamp((at + 9) / 1000, UTC)
     assert only(engine)["state"] == CANCELLED and directory(engine) == set()
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_who_comes_back_gets_messages_again(engine: Engine, order: tuple[int, ...]) -> None:
+    at = now_ms()
+    _, hop = sms_hop()
+    back = hop | {"at": at + 10, "opted_in": True}
+    entries = [stop(1, at), back, asking(1, ("thanks", TEXT), at=at + 20, ident="after")]
+    for k in order:
+        fold_all(engine, [entries[k]])
+    (row,) = rows(engine, RESPONDENT)
+    assert row["opted_in_at"] == datetime.fromtimestamp((at + 10) / 1000, UTC)
+    with reading(engine) as db:
+        assert db.execute(select(func.count()).select_from(RESPONDENT).where(outbox.OPTED_OUT)).scalar() == 0
+    late = found(engine, message_id_of("text:after:0"))
+    if late.state == DUE:  # not where it was folded while only the opt-out was known
+        assert outbox.claim(engine, late.id, NOW + timedelta(seconds=60))
+    assert late.state == DUE or order.index(2) < order.index(1)
 
 
 def test_an_opt_out_between_the_look_and_the_claim_wins(engine: Engine) -> None:

@@ -239,7 +239,7 @@ def test_a_placeholder_is_no_contact_for_respondents(name: str, tmp_path: Path) 
 
 def test_a_verb_whose_live_store_is_away_says_so(tmp_path: Path) -> None:
     nowhere = Running(None, tmp_path, "", free_port(), tmp_path)  # type: ignore[arg-type]
-    more = {"DIAL16_REDIS_URL": "redis://127.0.0.1:9/0", "DIAL16_PSEUDONYM_KEY": "ab" * 32}
+    more = {"DIAL16_REDIS_URL": "redis://127.0.0.1:9/0", **SECRETS_SET}
     assert verb(nowhere, tmp_path, "migrate").returncode == 0
     for words in (("work",), ("record", "--replay")):
         refused = verb(nowhere, tmp_path, *words, **more)

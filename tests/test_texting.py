@@ -718,6 +718,8 @@ def test_the_entries_of_reports(redis_url: str, database: str) -> None:
             await gateway.post(SIMULATOR_HOOK + "/delivery", simulated, JSON)
             reports = entries(redis_url, "delivery_report")
             assert all(isinstance(r.pop("at"), int) for r in reports)
+            # Only where the report names its number.
+            assert [len(r.pop("respondent") or "") for r in reports] == [32, 0, 0]
             common = {"kind": "delivery_report", "aggregator": "africastalking"}
             assert reports == [
                 common | {"message_id": "ATXid_9", "status": "Failed", "failure_reason": "UserInBlackList",

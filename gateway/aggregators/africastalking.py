@@ -11,6 +11,7 @@ to, cost, networkCode and comes every minute until it is answered 200, for up to
 senderId, phoneNumber. Required is what we could not do without: a refusal is repeated for 12 hours.
 """
 
+from contextlib import suppress
 from urllib.parse import unquote_plus
 
 from gateway.messages import DeliveryReport, Hop, InboundSms, OptOut, SessionEnded, WireError
@@ -142,14 +143,19 @@ class AfricasTalking:
         )
 
     def read_delivery_report(self, body: bytes) -> DeliveryReport:
-        """Its `phoneNumber` is not looked at: the message's id says whose it is."""
+        """The message's id says which it is; the number, where it can be read, only tells whose the report
+        of a message is whose id we never learnt."""
         form = read_form(body)
         _require(form, _REPORT_LIMITS)
+        msisdn = ""
+        with suppress(WireError):  # a 4xx would have it repeated for hours
+            msisdn = read_msisdn(form.get("phoneNumber", ""))
         return DeliveryReport(
             message_id=form["id"],
             status=_remark(form["status"], 64),
             failure_reason=_remark(form.get("failureReason", ""), 64),
             network_code=_remark(form.get("networkCode", ""), 16),
+            msisdn=msisdn,
         )
 
     def read_opt_out(self, body: bytes) -> OptOut:

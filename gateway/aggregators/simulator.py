@@ -29,7 +29,7 @@ _HOP_LIMITS = _LIMITS | {"input": 16_000}
 _NOTICE_LIMITS = _LIMITS | {"status": 32}
 _SMS_LIMITS = {"id": 128, "msisdn": 16, "network": 16, "to": 32, "text": 16_000}
 _REPORT_LIMITS = {"id": 128, "status": 64}
-_REPORT_REMARKS = {"reason": 64, "network": 16}
+_REPORT_REMARKS = {"reason": 64, "network": 16, "msisdn": 16}
 _OPT_OUT_LIMITS = {"msisdn": 16, "sender": 32}
 _MOST_HOPS = 10_000  # no session is as long; keeps a hostile number out of the live store
 _MSISDN = re.compile(r"\+[0-9]{7,15}")  # E.164: 15 digits at most; none under 7 is a subscriber's
@@ -140,6 +140,7 @@ class Simulator:
             status=fields["status"],
             failure_reason=fields.get("reason", ""),
             network_code=fields.get("network", ""),
+            msisdn=fields.get("msisdn", ""),
         )
 
     def read_opt_out(self, body: bytes) -> OptOut:

@@ -12,6 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.add_column("respondent", sa.Column("opted_in_at", Moment(), nullable=True))
     op.create_table(
         "outbound_message",
         sa.Column("id", sa.Text(), nullable=False),
