@@ -210,11 +210,15 @@ class Load:
         self.post(respondent)
 
     def post(self, respondent: _Respondent) -> None:
-        body = respondent.head + respondent.text.encode()
+        body = self.body(respondent)
         respondent.unsent = b"%b%d\r\n\r\n%b" % (self.prefix, len(body), body)
         respondent.received = b""
         respondent.sent_at = time.perf_counter()
         self.flush(respondent)
+
+    def body(self, respondent: _Respondent) -> bytes:
+        """The request of this phone's next hop."""
+        return respondent.head + respondent.text.encode()
 
     def flush(self, respondent: _Respondent) -> None:
         try:
@@ -257,8 +261,7 @@ class Load:
 
     def read(self, respondent: _Respondent, status: bytes, body: bytes) -> None:
         """A whole reply: note its time, answer the screen."""
-        self.latencies.append(time.perf_counter() - respondent.sent_at)
-        respondent.hops += 1
+        self.note(respondent)
         if status != b"200":
             self.fail(respondent, f"status {status.decode()}")
         elif body.startswith(b"END "):
@@ -272,6 +275,10 @@ class Load:
             answer = quote_plus(self.answer(body[4:].decode()))
             respondent.text = f"{respondent.text}*{answer}" if respondent.text else answer
             self.post(respondent)
+
+    def note(self, respondent: _Respondent) -> None:
+        self.latencies.append(time.perf_counter() - respondent.sent_at)
+        respondent.hops += 1
 
     def finish(self, respondent: _Respondent) -> None:
         """An interview is over: begin the next one, or hang up for good."""

@@ -16,6 +16,7 @@ from storage.embedded import find_binary
 
 FLOOR_FORM, FLOOR_BARE = "FastAPI `Form()`, echo", "bare ASGI, echo"
 EVERYSEC, ALWAYS = "Dial 16, appendfsync everysec", "Dial 16, appendfsync always"
+TEXTS_EVERYSEC, TEXTS_ALWAYS = (f"Dial 16, inbound SMS, appendfsync {x}" for x in ("everysec", "always"))
 
 
 @dataclass
@@ -24,6 +25,7 @@ class Results:
 
     machine: dict[str, str]
     hops_per_interview: float = 0.0
+    texts_per_interview: int = 0
     servers: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     flat: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     octets: dict[str, float] = field(default_factory=dict)
@@ -117,7 +119,8 @@ def table(results: Results) -> str:
     others = [row["machine_others"] for rows in results.servers.values() for row in rows]
     out += [
         "",
-        f"One interview: {results.hops_per_interview:.0f} hops;"
+        f"One interview: {results.hops_per_interview:.0f} hops, by SMS {results.texts_per_interview}"
+        " messages;"
         f" {len(others) // len(results.servers)} repeats of each server, in turn."
         f" Other processes took {statistics.median(others):.0%} of the machine (at most {max(others):.0%}).",
         "",

@@ -21,15 +21,27 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 import redis
 
-from bench.load import NOBODYS, Load, Report, machine_seconds
-from bench.report import ALWAYS, EVERYSEC, FLOOR_BARE, FLOOR_FORM, Results, machine, table
+from bench.load import NOBODYS, RULES, Load, Report, machine_seconds
+from bench.report import (
+    ALWAYS,
+    EVERYSEC,
+    FLOOR_BARE,
+    FLOOR_FORM,
+    TEXTS_ALWAYS,
+    TEXTS_EVERYSEC,
+    Results,
+    machine,
+    table,
+)
 from bench.servers import OTHER_CORE, ROOT, SERVER_CORE, floor, gateway, live_store, pinned
+from bench.texts import TextLoad, script
 from flows.instrument import load as load_instrument
 from flows.interview import Interview
 from flows.wave import Wave, load_wave
@@ -63,20 +75,22 @@ class Numbers:
         return first
 
 
-def play(url: str, pid: int, size: Size, interviews: int, others: dict[str, int] | None = None) -> Report:
-    """Load one server; a run with an error is no measurement."""
+def play(
+    url: str,
+    pid: int,
+    size: Size,
+    interviews: int,
+    others: dict[str, int] | None = None,
+    texts: list[str] | None = None,
+) -> Report:
+    """Load one server, by SMS if `texts` is what to text; a run with an error is no measurement."""
     warmup = size.respondents * 2
     wait_for_quiet()
-    report = Load(
-        url,
-        respondents=size.respondents,
-        interviews=interviews,
-        warmup=warmup,
-        server=pid,
-        others=others,
-        first_number=Numbers.take(interviews + warmup),
-        seconds=300,
-    ).run()
+    how: dict[str, Any] = {
+        "respondents": size.respondents, "interviews": interviews, "warmup": warmup, "server": pid,
+        "others": others, "first_number": Numbers.take(interviews + warmup), "seconds": 300,
+    }  # fmt: skip
+    report = (TextLoad(url.replace("/ussd", "/sms"), texts, **how) if texts else Load(url, **how)).run()
     if report.errors or report.stopped != "done":
         raise SystemExit(f"the run failed, {report.stopped}: {report.errors}")
     return report
@@ -88,9 +102,11 @@ def play_servers(folder: Path, size: Size, results: Results) -> None:
         probe = play(hook, pid, replace(size, respondents=8), 16)
     results.hops_per_interview = probe.hops / max(1, probe.interviews)
     hops = round(results.hops_per_interview)
-    say(f"one interview is {hops} hops")
+    texts = script(delivered_wave(), RULES)
+    results.texts_per_interview = len(texts)
+    say(f"one interview is {hops} hops, or {len(texts)} messages")
     for repeat in range(size.repeats):
-        order = (FLOOR_BARE, FLOOR_FORM, EVERYSEC, ALWAYS)
+        order = (FLOOR_BARE, FLOOR_FORM, EVERYSEC, ALWAYS, TEXTS_EVERYSEC, TEXTS_ALWAYS)
         for name in order if repeat % 2 == 0 else tuple(reversed(order)):
             with contextlib.ExitStack() as stack:
                 others = {}
@@ -98,12 +114,12 @@ def play_servers(folder: Path, size: Size, results: Results) -> None:
                     app = "bare" if name == FLOOR_BARE else "form"
                     hook, pid = stack.enter_context(floor(app, hops))
                 else:
-                    place = folder / f"{repeat}-{name[-8:].strip()}"
-                    url, others["live store"] = stack.enter_context(
-                        live_store(place, "always" if name == ALWAYS else "everysec")
-                    )
+                    place = folder / f"{repeat}-{order.index(name)}"
+                    fsync = "always" if name in (ALWAYS, TEXTS_ALWAYS) else "everysec"
+                    url, others["live store"] = stack.enter_context(live_store(place, fsync))
                     hook, pid = stack.enter_context(gateway(place, url))
-                report = play(hook, pid, size, size.interviews, others)
+                by_text = texts if name in (TEXTS_EVERYSEC, TEXTS_ALWAYS) else None
+                report = play(hook, pid, size, size.interviews, others, by_text)
                 if others:
                     refuse_incomplete(url, report)
             results.servers.setdefault(name, []).append(asdict(report))
@@ -170,9 +186,13 @@ def preload(url: str, wave: Wave, count: int) -> float:
     return (after - before) / count
 
 
+def delivered_wave() -> Wave:
+    return load_wave(ROOT / "deploy/wave.toml", load_instrument(ROOT / "flows/sdg_16_6_2"))
+
+
 def play_flat(folder: Path, size: Size, results: Results) -> None:
     """The cost of a hop with few and with many interviews in the store."""
-    wave = load_wave(ROOT / "deploy/wave.toml", load_instrument(ROOT / "flows/sdg_16_6_2"))
+    wave = delivered_wave()
     with contextlib.ExitStack() as stack:
         places = {}
         for name, count in ((f"{size.few:,} interviews", size.few), (f"{size.many:,} interviews", size.many)):
