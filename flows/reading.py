@@ -172,4 +172,4 @@ def read_text(wave: Wave, interview: Interview | None, text: str, *, opted_out: 
 
 def is_keyword(wave: Wave, words: str) -> bool:
     """Whether a cleaned message begins with one of the wave's keywords."""
-    return words.split(" ")[0].strip(".,;:!?") in {clean(keyword) for keyword in wave.keywords}
+    return words.split(" ")[0].strip(".,;:!?") in _cleaned(wave.keywords)

@@ -22,6 +22,7 @@ from flows.wave import Wave
 from gateway import texting as texting_module
 from gateway.messages import InboundSms, OptOut
 from gateway.texting import Texting
+from storage.database import migrate, open_engine
 from storage.record import Recorded
 from storage.resp import Unavailable
 from storage.sealing import Seal
@@ -47,6 +48,7 @@ from tests.gateway_app import (
     running,
     welcome,
 )
+from tests.record_material import fold_all
 from tests.stores import Live, running_live
 
 TEXTED = replace(WAVE, sms_sender="1616")
@@ -844,5 +846,32 @@ def test_a_step_whose_answer_was_lost_is_not_taken_twice(redis_url: str) -> None
             talk.live.commit_text = commit  # type: ignore[method-assign]
             await talk.texting.text("africastalking", sms("101", "lost"))
             assert talk.given() == answered(101)
+
+    asyncio.run(main())
+
+
+def test_an_opt_out_outlives_the_live_store(own_live: Live, database_url: str) -> None:
+    """What an emptied live store has forgotten, the record knows."""
+
+    def text(words: str) -> str:
+        return AT_SMS.replace("Survey", words).replace("ATXid_1", f"ATXid_{words}")
+
+    async def main() -> None:
+        engine = open_engine(database_url)
+        async with running(own_live.url, database_url, TEXTED) as gateway:
+            migrate(engine, TEXTED.instrument)
+            for words in ("survey", "yes", "stop"):
+                assert (await gateway.post(HOOK, text(words))).status_code == 200
+            fold_all(engine, entries(own_live.url))
+            engine.dispose()
+            with redis.Redis.from_url(own_live.url) as client:
+                client.flushall()
+            await asyncio.sleep(0.002)  # the store is younger than what is recorded
+            await gateway.post(HOOK, text("101"))
+            (command,) = entries(own_live.url)
+            assert (command["kind"], command["what"], command["sends"]) == ("text_command", "none", [])
+            await gateway.post(HOOK, text("SURVEY"))
+            hop = entries(own_live.url)[-1]
+            assert hop["opted_in"] is True and hop["sends"]
 
     asyncio.run(main())

@@ -23,6 +23,7 @@ _SMS_LIMITS = {"id": 128, "from": 20, "to": 32, "text": 16_000}
 _REPORT_LIMITS = {"id": 128, "status": 64}
 _OPT_OUT_LIMITS = {"phoneNumber": 20, "senderId": 32}
 _NAMES = frozenset(_LIMITS | _SMS_LIMITS | _REPORT_LIMITS | _OPT_OUT_LIMITS)
+_UNREAD = frozenset(("date", "linkId"))  # nobody needs them, nor their decoding
 _NEVER_EMPTY = ("sessionId", "phoneNumber", "id", "from", "status")
 #: In log lines and in the record, which takes no NUL.
 _KEPT = ("sessionId", "networkCode", "serviceCode", "id", "to", "senderId")
@@ -47,7 +48,7 @@ def read_form(body: bytes) -> dict[str, str]:
             name = unquote_plus(name)
         if name in form:
             raise WireError(400, f"field given twice: {_known(name)}")
-        if "%" in value or "+" in value:
+        if ("%" in value or "+" in value) and name not in _UNREAD:
             value = unquote_plus(value, errors="replace")
         form[name] = value
     return form
