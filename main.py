@@ -182,6 +182,7 @@ def work() -> None:
 
     from gateway import jobs
     from gateway.aggregators.africastalking_api import AfricasTalkingApi
+    from gateway.aggregators.simulator_phones import SimulatedPhones
     from gateway.dispatch import Dispatch, Habits
     from gateway.sending import Sender
     from storage.database import check_schema
@@ -197,9 +198,11 @@ def work() -> None:
         accounts["africastalking"] = AfricasTalkingApi(
             settings.at_username, settings.at_api_key, settings.at_url or None
         )
-    else:
-        say("DIAL16_AT_API_KEY is not set: no message is sent, all wait as `held`")
     live = jobs.connect(settings.redis_url)
+    if settings.simulator:
+        accounts["simulator"] = SimulatedPhones(live)
+    if "africastalking" not in accounts:
+        say("DIAL16_AT_API_KEY is not set: nothing is sent through Africa's Talking, it waits as `held`")
     dispatch = Dispatch(
         settings.database_url,
         live,

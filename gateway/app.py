@@ -5,7 +5,7 @@ import gc
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import redis
 from fastapi import FastAPI
@@ -16,6 +16,7 @@ from sqlalchemy import Engine, inspect
 
 from flows.instrument import Fault, InstrumentError
 from flows.wave import Wave
+from gateway.aggregators.simulator_phones import received
 from gateway.dialogue import Dialogue
 from gateway.health import look_at_parts
 from gateway.lookup import RecordLookup
@@ -88,6 +89,9 @@ def create_app(
             probe.close()
             engine.dispose()
 
+    async def inbox(msisdn: str) -> list[dict[str, Any]]:
+        return await asyncio.to_thread(received, probe, msisdn)
+
     # No interactive documentation page: it loads its scripts from third parties.
     app = FastAPI(title="Dial 16", lifespan=lifespan, docs_url=None, redoc_url=None)
     # The hop's route stands first: routes are tried in order.
@@ -96,6 +100,7 @@ def create_app(
         wave=wave,
         simulator_hook=f"/hooks/simulator/{simulator_secret}/ussd" if simulator_secret else None,
         hook_hint="/hooks/africastalking/<secret>/ussd",
+        inbox=inbox,
     )
 
     @app.get("/health/live")

@@ -515,6 +515,35 @@ def test_the_real_service_from_a_dial_through_a_drop_to_the_same_question(
             page.screenshot(path=Path(folder) / "home.png", full_page=True)
 
 
+def test_the_real_service_by_text_and_over_to_ussd(browser: Browser, gateway_url: str) -> None:
+    """A worker answers; the page reports the delivery; the same interview goes on by dialling."""
+    with opened(browser, gateway_url + "/handset", viewport={"width": 900, "height": 1000}) as page:
+        answers = page.locator("#thread .theirs")
+
+        def text(words: str) -> str:
+            before = answers.count()
+            page.fill("#words", words)
+            page.click("#texting button")
+            expect(answers).to_have_count(before + 1, timeout=20_000)
+            return answers.last.inner_text()
+
+        assert wave().owner in text("survey")
+        assert "18" in text("Yes.")
+        question = [text(words) for words in ("yes", "femal")][-1]
+        assert "old are you" in question
+        assert text("1 2").startswith("One answer a message")
+        if folder := os.environ.get("SHOTS"):
+            page.screenshot(path=Path(folder) / "texts.png")
+        dial(page, wave().code)
+        expect(page.locator("#screen")).to_contain_text("Welcome back")
+        press(page, "1")
+        page.click("#soft-left")
+        expect(page.locator("#screen")).to_contain_text("old are you")
+        page.click("[data-press=end]")
+        page.click("#new-sim")  # another phone: none of these messages is its own
+        expect(page.locator("#thread li")).to_have_count(0)
+
+
 # ---------------------------------------------------------------- routes, without a browser
 
 

@@ -1,20 +1,25 @@
 """The pages people open in a browser: home, and a handset to dial with."""
 
+from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from os import PathLike, stat_result
 from pathlib import Path
 
+import orjson
+import redis
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from flows.wave import Wave
+from gateway.aggregators.simulator_phones import Inbox
 
 _HERE = Path(__file__).parent
 _STATIC = _HERE / "static"
+_MOST_ASKED = 256  # octets
 
 #: Networks that the page handset can be on: network code, name, name on the phone's status line.
 NETWORKS = (
@@ -68,11 +73,14 @@ def _networks(wave: Wave) -> list[dict[str, str | int]]:
     ]
 
 
-def page_routes(*, wave: Wave, simulator_hook: str | None, hook_hint: str) -> list[BaseRoute]:
+def page_routes(
+    *, wave: Wave, simulator_hook: str | None, hook_hint: str, inbox: Inbox | None = None
+) -> list[BaseRoute]:
     """Home, handset and static files.
 
     `simulator_hook`: path of the simulator's USSD webhook, secret included; None where the simulator
-    is off, and then there is no handset page. `hook_hint`: what home shows as the path to post to,
+    is off, and then there is no handset page. `inbox`: what a simulated phone received; None: the handset
+    has no text messages. `hook_hint`: what home shows as the path to post to,
     secret masked.
     """
     templates = Environment(
@@ -106,10 +114,33 @@ def page_routes(*, wave: Wave, simulator_hook: str | None, hook_hint: str) -> li
             code=wave.code,
             prefix=wave.countries[0] if wave.countries else "+233",
             networks=_networks(wave),
+            texting=inbox is not None and bool(wave.sms_sender),
         )
 
         async def handset(request: Request) -> Response:
             return HTMLResponse(handset_page, headers=_HEADERS)
 
         routes.append(Route("/handset", handset))
+        if inbox is not None:
+            path = simulator_hook.removesuffix("/ussd") + "/inbox"
+            routes.append(Route(path, _inbox_of(inbox), methods=["POST"]))
     return routes
+
+
+def _inbox_of(inbox: Inbox) -> Callable[[Request], Awaitable[Response]]:
+    """POST `{"msisdn": ...}`: a number stands in no address. 503 while the live store is away."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            asked = orjson.loads((await request.body())[:_MOST_ASKED])
+            msisdn = asked["msisdn"]
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            return JSONResponse({"error": "msisdn is missing"}, 400, _HEADERS)
+        if not isinstance(msisdn, str):
+            return JSONResponse({"error": "msisdn must be a string"}, 400, _HEADERS)
+        try:
+            return JSONResponse(await inbox(msisdn), headers=_HEADERS)
+        except redis.RedisError:
+            return JSONResponse({"error": "the live store is away"}, 503, _HEADERS)
+
+    return answer
