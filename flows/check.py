@@ -13,7 +13,17 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise, permutations
 from pathlib import Path
 
-from flows.engine import Dialled, Interview, InvalidReply, Replied, Screen, Step, skip_reasons, step
+from flows.engine import (
+    Dialled,
+    Interview,
+    InvalidReply,
+    Replied,
+    Screen,
+    Step,
+    heard_when_closed,
+    skip_reasons,
+    step,
+)
 from flows.gsm import fold, parts, septets, unencodable
 from flows.instrument import Fault, Instrument, InstrumentError, Item, load
 from flows.interview import order_of
@@ -83,6 +93,9 @@ class _Walk:
     faults: dict[Fault, None] = field(default_factory=dict)
     screens: set[str] = field(default_factory=set)
     keys: int = 0
+
+    def __post_init__(self) -> None:
+        self.closed = replace(self.wave, closed=True)
 
     def fault(self, key: str, message: str, file: str = "") -> None:
         self.faults[Fault(file or f"{self.language}.toml", key, message)] = None
@@ -259,7 +272,7 @@ def _values(name: str, wave: Wave) -> tuple[tuple[str, str], ...]:
 def _orders(wave: Wave) -> Iterator[str]:
     """`Interview.blocks` for every draw that a respondent may get."""
     blocks = wave.instrument.blocks
-    drawn = [b.index for b in blocks if b.drawn]
+    drawn = wave.drawn
     before = [b.index for b in blocks if not b.drawn and (not drawn or b.index < drawn[0])]
     after = [b.index for b in blocks if not b.drawn and b.index not in before]
     for chosen in permutations(drawn, wave.services_each or len(drawn)):
@@ -488,13 +501,22 @@ def _wrong_keys_end(walk: _Walk, item: Item, stuck: Interview) -> None:
 
 
 def _dial_again(walk: _Walk, interview: Interview) -> None:
+    if heard_when_closed(walk.closed, interview):
+        dialled = Dialled(_REPLY_MS, "0" * 16, 0, walk.mode, walk.budget)
+        _menu_again(walk, "wave_closed", step(walk.closed, interview, dialled))
     again = step(walk.wave, interview, Dialled(_REPLY_MS, "0" * 16, 0, walk.mode, walk.budget))
-    walk.see("prompts.welcome_back", again.screen)
-    if again.interview.stage != "resume":
-        return
-    for way in ("1", "2", "3"):
-        taken = walk.take(again.interview, way)
-        walk.see("prompts.welcome_back", taken.screen)
+    if again.interview.stage == "resume":
+        _menu_again(walk, "welcome_back", again)
+    else:
+        walk.see("prompts.welcome_back", again.screen)
+
+
+def _menu_again(walk: _Walk, name: str, again: Step) -> None:
+    """Every way out of the menu that a dial shows."""
+    walk.see(f"prompts.{name}", again.screen)
+    for way in range(1, again.screen.text.count("\n") + 1):
+        taken = walk.take(again.interview, str(way))
+        walk.see(f"prompts.{name}", taken.screen)
         if taken.interview.stage == "withdraw":
             for choice in ("1", "2"):
                 walk.see("prompts.withdraw_confirm", walk.take(taken.interview, choice).screen)

@@ -35,6 +35,8 @@ The rules
     message costs money, so the current item comes at once. What was asked on a USSD screen is not
     answered by a text: the item is sent first. Several answers in one message are none.
 13. An interview outlives its mode: `ModeChanged` says that it goes on in another one.
+14. While the wave is closed a dial offers results and withdrawal to those who consented, and no question;
+    with nobody else there is a dialogue (`heard_when_closed`). A session begun before goes on to its end.
 
 Stages
 ------
@@ -44,6 +46,7 @@ Stages
    dial again: resume ─────┤
                finished ───┴── results ── over,   withdraw ── resume | finished | lapsed | over
                lapsed ── a new interview | withdraw
+               closed ── results ── over,   withdraw ── closed | over
 """
 
 from collections.abc import Callable
@@ -103,7 +106,8 @@ __all__ = [
     "EFFECTS", "LAPSED", "Began", "BlockSkipped", "Consented", "Dialled", "Effect", "Ended",
     "ErasureRequested", "Event", "Interview", "InvalidReply", "LanguageChosen", "MenuChosen", "ModeChanged",
     "PageTurned", "Replied", "ResponseGiven", "ResponseRetracted", "Resumed", "Screen", "Step", "WentBack",
-    "WithdrawalAsked", "answered_marks", "begins_anew", "dump_effect", "dump_interview", "lapsed",
+    "WithdrawalAsked", "answered_marks", "begins_anew", "dump_effect", "dump_interview",
+    "heard_when_closed", "lapsed",
     "load_effect", "load_interview", "restore", "skip_reasons", "step",
 ]  # fmt: skip
 
@@ -129,6 +133,7 @@ _MENUS = {
     "resume": Menu("welcome_back", ("go_on", "see_results", "withdraw")),
     "finished": Menu("finished", ("see_results", "withdraw")),
     "lapsed": Menu("lapsed", ("begin_again", "withdraw")),
+    "closed": Menu("wave_closed", ("see_results", "withdraw")),
     "withdraw": Menu("withdraw_confirm", ("withdraw_yes", "withdraw_no")),
 }
 _STUCK_WITHOUT_SKIP = Menu("stuck", ("try_again", "stop"))
@@ -207,7 +212,7 @@ class _Turn:
         interview = Interview(
             b.id, b.instrument, b.wave, self.language, b.mode, b.budget, b.seed, b.blocks, self.answers,
             self.at, self.stage, self.page, self.tries, self.shown_at,
-            b.last_at if self.disposition == LAPSED else self.now, self.disposition,
+            b.last_at if self.disposition == LAPSED or self.stage == "closed" else self.now, self.disposition,
             self.receipt, b.shuffled, self.wrong, self.several,
         )  # fmt: skip
         return Step(interview, screen, tuple(self.effects))
@@ -282,6 +287,8 @@ class _Turn:
         """The respondent stops for now, and is told what is true of this interview."""
         if self.disposition == "complete":
             return self.end("thanks")
+        if self.wave.closed:
+            return self.end("wave_closed")
         if self.disposition == LAPSED:
             return self.end("session_over")
         consent = self.wave.instrument.items[0]
@@ -392,6 +399,9 @@ def _dial(wave: Wave, interview: Interview | None, event: Dialled) -> Step:
     turn.tries, turn.wrong, turn.page, turn.several = 0, 0, 0, False
     if turn.disposition == "withdrawn":
         return turn.done(turn.end("withdrawn"))
+    if wave.closed and turn.disposition != "complete":
+        turn.effects.append(MenuChosen("dial", "closed"))
+        return turn.done(turn.show_menu("closed"))
     if lapsed(wave, interview, event.at):
         turn.disposition = LAPSED
         turn.effects.append(MenuChosen("dial", "lapsed"))
@@ -418,11 +428,22 @@ def _dial(wave: Wave, interview: Interview | None, event: Dialled) -> Step:
 def begins_anew(wave: Wave, interview: Interview, now: int) -> bool:
     """Whether a dial begins a new interview at once: the old one is too old to go on with, and has no
     answers under a consent that its respondent might withdraw."""
+    return lapsed(wave, interview, now) and not _consented(wave, interview)
+
+
+def heard_when_closed(wave: Wave, interview: Interview | None) -> bool:
+    """Whether a dial in a closed wave has a dialogue: who has answers there that may be withdrawn, or
+    has done so."""
+    if interview is None or interview.disposition in ("refusal", "ineligible"):
+        return False
+    return interview.disposition == "withdrawn" or _consented(wave, interview)
+
+
+def _consented(wave: Wave, interview: Interview) -> bool:
     consent = wave.instrument.items[0]
     options = consent.scale.options if consent.scale else ()
     given = interview.answers[consent.index]
-    consented = any(o.mark == given and o.id not in consent.ends for o in options)
-    return lapsed(wave, interview, now) and not consented
+    return any(o.mark == given and o.id not in consent.ends for o in options)
 
 
 def lapsed(wave: Wave, interview: Interview, now: int) -> bool:
@@ -579,6 +600,8 @@ def _reply_resume(turn: _Turn, reply: str) -> Screen:
 
 def _reply_lapsed(turn: _Turn, reply: str) -> Screen:
     match _choice(turn, reply):
+        case "begin_again" if turn.wave.closed:  # since that menu was shown
+            return turn.end("wave_closed")
         case "begin_again":
             before = turn.before
             dialled = Dialled(
@@ -593,7 +616,7 @@ def _reply_lapsed(turn: _Turn, reply: str) -> Screen:
 
 
 #: The menu that a change of mind about withdrawing leads back to, by disposition.
-_BEFORE_WITHDRAWAL = {"complete": "finished", LAPSED: "lapsed"}
+_BEFORE_WITHDRAWAL = {LAPSED: "lapsed"}
 
 
 def _reply_withdraw(turn: _Turn, reply: str) -> Screen:
@@ -601,7 +624,8 @@ def _reply_withdraw(turn: _Turn, reply: str) -> Screen:
         case "withdraw_yes":
             return turn.withdraw()
         case "withdraw_no":
-            return turn.show_menu(_BEFORE_WITHDRAWAL.get(turn.disposition, "resume"))
+            unfinished = "closed" if turn.wave.closed else _BEFORE_WITHDRAWAL.get(turn.disposition, "resume")
+            return turn.show_menu("finished" if turn.disposition == "complete" else unfinished)
         case _:
             return turn.invalid()
 
@@ -620,6 +644,7 @@ _REPLY: dict[str, Callable[[_Turn, str], Screen]] = {
     "resume": _reply_resume,
     "finished": _reply_resume,
     "lapsed": _reply_lapsed,
+    "closed": _reply_resume,
     "withdraw": _reply_withdraw,
     "over": _reply_over,
 }
