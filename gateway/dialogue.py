@@ -8,6 +8,8 @@ What counts as new (see the table in tests/test_dialogue.py):
     an earlier session of this respondent             END: that session is over
     another session                                   a dial: first, resumed, or after the end
 Whoever loses a race reads what the winner stored and answers from that.
+
+While the wave is closed a dial asks no question. A session begun before goes on to its end.
 """
 
 import logging
@@ -15,6 +17,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from flows.engine import (
     Consented,
@@ -26,6 +29,7 @@ from flows.engine import (
     WithdrawalAsked,
     begins_anew,
     dump_effect,
+    heard_when_closed,
     restore,
     step,
 )
@@ -43,10 +47,11 @@ from storage.live import (
 )
 from storage.record import Recorded
 from storage.resp import Unavailable
-from storage.respondents import Pseudonyms
+from storage.respondents import OtherKeyError, Pseudonyms
 from storage.sealing import Seal
 
 log = logging.getLogger("dial16.dialogue")
+T = TypeVar("T")
 
 _RACES = 4  # lost races before the respondent is asked to dial again; each means another hop was served
 #: After a rebuild the version jumps past anything that was lost on its way to the record.
@@ -101,6 +106,19 @@ class Dialogue:
         self.clock = clock
         self.home = -1  # birth of the live store that keeps our instrument; none yet
         self._waves = {wave.instrument.reference: wave}
+        self._while_closed: dict[Wave, Wave] = {}
+        self.word = ""  # the operator's, over the file's times: open | close; "" = none
+        opening = wave.opening
+        self._opens = opening.opens_at.timestamp() * 1000 if opening.opens_at else float("-inf")
+        self._closes = opening.closes_at.timestamp() * 1000 if opening.closes_at else float("inf")
+
+    def open_at(self, at: int) -> bool:
+        """Whether the wave takes interviews at `at`, ms."""
+        return self.word == "open" if self.word else self._opens <= at < self._closes
+
+    def closed_since(self, at: int) -> float:
+        """How long, in ms, the file's times have had the wave closed; negative if they have not."""
+        return at - self._closes
 
     async def hop(self, channel: Channel, hop: Hop) -> Screen:
         """The screen that answers a hop. Raises Unavailable; nothing is committed then."""
@@ -116,33 +134,52 @@ class Dialogue:
     async def _answer(
         self, channel: Channel, hop: Hop, respondent: str, live: Live | None, born: int
     ) -> Screen:
-        """Compare, step, commit; again for whoever loses a race."""
-        for _ in range(_RACES):
-            if born != self.home:
-                born = await self.settle(born)
-            stored = live.version if live is not None else 0
+        """Compare, step, commit."""
+
+        async def turn(live: Live | None, born: int) -> tuple[Screen, Live | None, bytes]:
             if live is not None and live.session == hop.session:
                 new = _new_input(live, hop, channel.cumulative)
                 if isinstance(new, _Conflict):
                     await self._note_conflict(live, respondent, new.what)
                 if new is None or isinstance(new, _Conflict):
                     if live.over and not live.ends:
-                        return self.phrase("session_over", live.interview)
-                    return Screen(live.screen, live.ends)
+                        return self.phrase("session_over", live.interview), None, b""
+                    return Screen(live.screen, live.ends), None, b""
                 event: Event = Replied(self.clock(), new)
             elif live is not None and live.knows_past(hop.session):
-                return self.phrase("session_over", live.interview)
+                return self.phrase("session_over", live.interview), None, b""
             else:
                 live = live or await self.recorded(respondent, born)
                 event = self._dialled(hop, respondent, live)
-            screen, after, entry = await self._step(channel, hop, respondent, live, event)
+                if not self.open_at(event.at) and not await self.heard(live):
+                    return self.phrase("wave_closed", live.interview if live else None), None, b""
+            return await self._step(channel, hop, respondent, live, event)
+
+        return await self._in_turn(self.wave.id, respondent, live, born, turn)
+
+    async def _in_turn(
+        self,
+        wave: str,
+        respondent: str,
+        live: Live | None,
+        born: int,
+        turn: Callable[[Live | None, int], Awaitable[tuple[T, Live | None, bytes]]],
+    ) -> T:
+        """What `turn` answers to the live record as it stands, once what it wants stored there (None:
+        nothing) is committed with its entry; again, on what the winner stored, for whoever loses a race."""
+        for _ in range(_RACES):
+            if born != self.home:
+                born = await self.settle(born)
+            answer, after, entry = await turn(live, born)
+            if after is None:
+                return answer
             try:
-                await self.live.commit(stored, respondent, after, entry)
-                return screen
+                await self.live.commit(live.version if live else 0, respondent, after, entry)
+                return answer
             except NewerState as newer:
                 live = newer.live
                 if live is None:  # lost since it was read, perhaps with the whole store
-                    live, born = await self.live.read(self.wave.id, respondent)
+                    live, born = await self.live.read(wave, respondent)
         raise Unavailable("live store: too many hops of one respondent at once")
 
     def _refusal(self, request: Hop | SessionEnded) -> str | None:
@@ -161,7 +198,7 @@ class Dialogue:
         wave = self.wave  # what begins anew begins on the instrument of today
         if interview and (isinstance(event, Replied) or not begins_anew(wave, interview, event.at)):
             wave = await self.wave_on(interview.instrument)
-        taken = step(wave, interview, event)
+        taken = step(self.at(wave, event.at), interview, event)
         screen = taken.screen
         seen, digest = _seen(hop, channel.cumulative)
         effects = [dump_effect(e) for e in taken.effects]
@@ -209,10 +246,13 @@ class Dialogue:
     # ---- what is not in the live store
 
     async def keep_instrument(self) -> bool:
-        """Makes a live store ours: keeps our instrument there, for interviews that outlive it. False if
-        the store has other data under the same version. Raises Unavailable."""
+        """Makes a live store ours: notes the pseudonym key and keeps our instrument there, for interviews
+        that outlive it. False if the store has other data under the same version. Raises OtherKeyError
+        if its interviews are kept under another key; Unavailable."""
         ours = self.wave.instrument
         born = await self.live.mark_born(self.clock())
+        if not await self.live.keep_key(self.pseudonyms.key_id):
+            raise OtherKeyError()
         stands = await self.live.keep_instrument(ours.reference, ours.digest, dict(ours.sources))
         if stands == ours.digest:
             self.home = born
@@ -222,7 +262,11 @@ class Dialogue:
         """In a live store that was away at our start, or has been emptied; when it was born."""
         if not born:
             log.warning("live store found empty; interviews are rebuilt from the record as people dial")
-        if not await self.keep_instrument():
+        try:
+            ours = await self.keep_instrument()
+        except OtherKeyError as error:
+            raise Unavailable(str(error)) from None
+        if not ours:
             reference = self.wave.instrument.reference
             raise Unavailable(f"{reference} has been fielded with other texts; raise the version")
         return self.home
@@ -255,6 +299,20 @@ class Dialogue:
         self._waves[reference] = wave
         return wave
 
+    def at(self, wave: Wave, at: int) -> Wave:
+        """`wave` as it is at `at`: closed or not."""
+        if self.open_at(at):
+            return wave
+        if wave not in self._while_closed:
+            self._while_closed[wave] = replace(wave, closed=True)
+        return self._while_closed[wave]
+
+    async def heard(self, live: Live | None) -> bool:
+        """Whether a dial has a dialogue while the wave is closed."""
+        if live is None:
+            return False
+        return heard_when_closed(await self.wave_on(live.interview.instrument), live.interview)
+
     # ---- the session's end, and notes
 
     async def session_ended(self, channel: Channel, notice: SessionEnded) -> None:
@@ -279,31 +337,26 @@ class Dialogue:
             "service_code": notice.service_code,
             "error": notice.error,
         }
-        for _ in range(_RACES):
-            live, _ = await self.live.read(self.wave.id, respondent)
+
+        async def turn(live: Live | None, born: int) -> tuple[bool, Live | None, bytes]:
             if live is None or live.session != notice.session or live.over:
-                break
-            after = replace(live, version=live.version + 1, over=True)
-            try:
-                await self.live.commit(live.version, respondent, after, compact(entry))
-                return
-            except NewerState:
-                continue
-        await self.live.append(compact(entry))
+                return False, None, b""
+            return True, replace(live, version=live.version + 1, over=True), compact(entry)
+
+        live, born = await self.live.read(self.wave.id, respondent)
+        if not await self._in_turn(self.wave.id, respondent, live, born, turn):
+            await self.live.append(compact(entry))
 
     async def withdraw(self, msisdn: str, wave_id: str | None = None) -> str | None:
         """Withdraws a respondent who asked the office for it, from this wave or an earlier one; the
         receipt, None where live store and record know nobody of that number. Raises Unavailable."""
         respondent, wave_id = self.pseudonyms.of(msisdn), wave_id or self.wave.id
-        live, born = await self.live.read(wave_id, respondent)
-        for _ in range(_RACES):
-            if born != self.home:
-                born = await self.settle(born)
-            stored = live.version if live is not None else 0
+
+        async def turn(live: Live | None, born: int) -> tuple[str | None, Live | None, bytes]:
             if live is None and wave_id == self.wave.id:
                 live = await self.recorded(respondent, born)
             if live is None:
-                return None
+                return None, None, b""
             at = self.clock()
             wave = await self.wave_on(live.interview.instrument)
             taken = step(wave, live.interview, WithdrawalAsked(at))
@@ -312,14 +365,10 @@ class Dialogue:
                 screen=taken.screen.text, ends=True, interview=taken.interview,
             )  # fmt: skip
             entry = hop_entry(after, respondent, at, [dump_effect(e) for e in taken.effects], None)
-            try:
-                await self.live.commit(stored, respondent, after, entry)
-                return taken.interview.receipt
-            except NewerState as newer:
-                live = newer.live
-                if live is None:
-                    live, born = await self.live.read(wave_id, respondent)
-        raise Unavailable("live store: too many hops of one respondent at once")
+            return taken.interview.receipt, after, entry
+
+        live, born = await self.live.read(wave_id, respondent)
+        return await self._in_turn(wave_id, respondent, live, born, turn)
 
     async def _note_conflict(self, live: Live, respondent: str, what: str) -> None:
         log.info("conflict %s interview=%s session=%s", what, live.interview.id, live.session)
