@@ -37,6 +37,11 @@ The rules
 13. An interview outlives its mode: `ModeChanged` says that it goes on in another one.
 14. While the wave is closed a dial offers results and withdrawal to those who consented, and no question;
     with nobody else there is a dialogue (`heard_when_closed`). A session begun before goes on to its end.
+15. Where the wave has quotas, `CellsEntered` says which cells the answers fall in, once all that any quota
+    crosses is asked, and again when one of those answers changes. If the host finds one of the cells full,
+    it takes the step anew with `full`: the interview ends, its answers are kept. A dial later goes on with
+    it if there is room by then, else it is one after the end; it never lapses, so that nobody answers
+    otherwise for being let in.
 
 Stages
 ------
@@ -58,6 +63,7 @@ from flows.events import (
     EFFECTS,
     Began,
     BlockSkipped,
+    CellsEntered,
     Consented,
     Dialled,
     Effect,
@@ -81,13 +87,16 @@ from flows.events import (
 from flows.instrument import NONRESPONSE_MARKS, NUMBER_GIVEN, PROMPTS, UNANSWERED, Item
 from flows.interview import (
     LAPSED,
+    QUOTA_FULL,
     Interview,
     answered_marks,
     dump_interview,
     load_interview,
     order_of,
     restore,
+    with_number,
 )
+from flows.quotas import all_asked, cells_of
 from flows.reading import clean, clean_text, match_option, read_number, several
 from flows.screen import (
     BACK,
@@ -103,12 +112,12 @@ from flows.screen import (
 from flows.wave import Wave
 
 __all__ = [
-    "EFFECTS", "LAPSED", "Began", "BlockSkipped", "Consented", "Dialled", "Effect", "Ended",
-    "ErasureRequested", "Event", "Interview", "InvalidReply", "LanguageChosen", "MenuChosen", "ModeChanged",
-    "PageTurned", "Replied", "ResponseGiven", "ResponseRetracted", "Resumed", "Screen", "Step", "WentBack",
-    "WithdrawalAsked", "answered_marks", "begins_anew", "dump_effect", "dump_interview",
-    "heard_when_closed", "lapsed",
-    "load_effect", "load_interview", "restore", "skip_reasons", "step",
+    "EFFECTS", "LAPSED", "QUOTA_FULL", "Began", "BlockSkipped", "CellsEntered", "Consented", "Dialled",
+    "Effect", "Ended", "ErasureRequested", "Event", "Interview", "InvalidReply", "LanguageChosen",
+    "MenuChosen", "ModeChanged", "PageTurned", "Replied", "ResponseGiven", "ResponseRetracted",
+    "Resumed", "Screen", "Step", "WentBack", "WithdrawalAsked", "answered_marks", "begins_anew",
+    "dump_effect", "dump_interview", "heard_when_closed", "lapsed", "load_effect", "load_interview",
+    "restore", "skip_reasons", "step",
 ]  # fmt: skip
 
 
@@ -152,7 +161,7 @@ def step(wave: Wave, interview: Interview | None, event: Event) -> Step:
         case Replied():
             if interview is None:
                 raise ValueError("a reply needs the interview it belongs to")
-            turn = _Turn(wave, interview, event.at)
+            turn = _Turn(wave, interview, event.at, event.full)
             reply = clean_text(event.text) if interview.mode == "sms" else clean(event.text)
             screen = _REPLY[turn.stage](turn, reply)
             return turn.successor or turn.done(screen)
@@ -175,8 +184,10 @@ class _Turn:
         "before",
         "disposition",
         "effects",
+        "full",
         "language",
         "now",
+        "numbers",
         "page",
         "receipt",
         "several",
@@ -188,13 +199,15 @@ class _Turn:
         "wrong",
     )  # fmt: skip
 
-    def __init__(self, wave: Wave, interview: Interview, now: int):
+    def __init__(self, wave: Wave, interview: Interview, now: int, full: bool = False):
         self.wave = wave
         self.before = interview
         self.now = now
+        self.full = full
         self.effects: list[Effect] = []
         self.language = interview.language
         self.answers = interview.answers
+        self.numbers = interview.numbers
         self.at = interview.at
         self.stage = interview.stage
         self.page = interview.page
@@ -213,7 +226,7 @@ class _Turn:
             b.id, b.instrument, b.wave, self.language, b.mode, b.budget, b.seed, b.blocks, self.answers,
             self.at, self.stage, self.page, self.tries, self.shown_at,
             b.last_at if self.disposition == LAPSED or self.stage == "closed" else self.now, self.disposition,
-            self.receipt, b.shuffled, self.wrong, self.several,
+            self.receipt, b.shuffled, self.wrong, self.several, self.numbers,
         )  # fmt: skip
         return Step(interview, screen, tuple(self.effects))
 
@@ -287,6 +300,8 @@ class _Turn:
         """The respondent stops for now, and is told what is true of this interview."""
         if self.disposition == "complete":
             return self.end("thanks")
+        if self.disposition == QUOTA_FULL:
+            return self.turn_away()
         if self.wave.closed:
             return self.end("wave_closed")
         if self.disposition == LAPSED:
@@ -336,7 +351,10 @@ class _Turn:
         """The answer and what follows from it."""
         changed = self.answers[item.index] not in (UNANSWERED, mark)
         seconds = round(max(0, self.now - self.shown_at) / 1000, 1)
+        cells = self.cells()
         self.answers = self.answers[: item.index] + mark + self.answers[item.index + 1 :]
+        if self.wave.quotas:
+            self.numbers = with_number(self.wave, self.numbers, item, code if mark == NUMBER_GIVEN else None)
         self.effects.append(ResponseGiven(item.id, option, code, seconds, self.wrong + 1))
         if item.role == "consent" and option not in item.ends:
             self.effects.append(Consented(self.wave.instrument.consent_version))
@@ -348,13 +366,33 @@ class _Turn:
             self.disposition = item.ends[option]
             self.effects.append(Ended(self.disposition))
             return self.end(self.disposition)
+        entered = self.cells()
+        if entered is not None and entered != cells:
+            self.effects.append(CellsEntered(entered))
+            if self.full:
+                self.disposition = QUOTA_FULL
+                self.effects.append(Ended(QUOTA_FULL))
+                return self.turn_away()
         return self.advance(item)
+
+    def cells(self) -> dict[str, str] | None:
+        """The quota cells that the answers fall in; None until all that the quotas cross is asked."""
+        quotas, instrument = self.wave.quotas, self.wave.instrument
+        if not quotas or not all_asked(quotas, instrument, self.answers):
+            return None
+        return cells_of(quotas, instrument, self.answers, self.numbers)
+
+    def turn_away(self) -> Screen:
+        """The last screen of who is in a full cell."""
+        prompts = self.wave.instrument.languages[self.language].prompts
+        return self.end("quota_full" if "quota_full" in prompts else "thanks")  # fielded earlier: lacks it
 
     def withdraw(self) -> Screen:
         """The answers leave the interview for good; asked again, the same receipt."""
         if self.disposition != "withdrawn":
             self.receipt = receipt(self.before.seed, self.before.id)
             self.answers = UNANSWERED * len(self.answers)
+            self.numbers = ""
             self.disposition = "withdrawn"
             self.effects.append(ErasureRequested(self.receipt))
         return self.end("withdrawn")
@@ -394,7 +432,7 @@ def _dial(wave: Wave, interview: Interview | None, event: Dialled) -> Step:
         return _begin(wave, event)
     before = interview.mode
     interview = replace(interview, mode=event.mode, budget=event.budget)
-    turn = _Turn(wave, interview, event.at)
+    turn = _Turn(wave, interview, event.at, event.full)
     consent = wave.instrument.items[0]
     turn.tries, turn.wrong, turn.page, turn.several = 0, 0, 0, False
     if turn.disposition == "withdrawn":
@@ -409,8 +447,15 @@ def _dial(wave: Wave, interview: Interview | None, event: Dialled) -> Step:
     turn.effects.append(Resumed(turn.at))
     if turn.disposition == "complete":
         return turn.done(turn.show_menu("finished"))
+    if turn.disposition == QUOTA_FULL and turn.full:
+        return turn.done(turn.show_menu("finished"))
     if event.mode != before:
         turn.effects.append(ModeChanged(event.mode))
+    if turn.disposition == QUOTA_FULL:  # there is room again: it goes on where it ended
+        turn.disposition = ""
+        turn.effects.append(CellsEntered(turn.cells() or {}))
+        screen = turn.advance(turn.item)
+        return turn.done(screen if screen.ends or event.mode == "sms" else turn.show_menu("resume"))
     if turn.disposition:  # refusal, ineligible: ask again, people mistype
         turn.disposition = ""
         turn.answers = turn.answers[: turn.item.index] + UNANSWERED + turn.answers[turn.item.index + 1 :]
@@ -448,7 +493,7 @@ def _consented(wave: Wave, interview: Interview) -> bool:
 
 def lapsed(wave: Wave, interview: Interview, now: int) -> bool:
     """Unfinished for longer than the resume window. What is finished stays so."""
-    if interview.disposition in ("complete", "withdrawn"):
+    if interview.disposition in ("complete", "withdrawn", QUOTA_FULL):
         return False
     return now - interview.last_at > wave.resume_hours * 3_600_000
 
@@ -616,7 +661,7 @@ def _reply_lapsed(turn: _Turn, reply: str) -> Screen:
 
 
 #: The menu that a change of mind about withdrawing leads back to, by disposition.
-_BEFORE_WITHDRAWAL = {LAPSED: "lapsed"}
+_BEFORE_WITHDRAWAL = {QUOTA_FULL: "finished", LAPSED: "lapsed"}
 
 
 def _reply_withdraw(turn: _Turn, reply: str) -> Screen:

@@ -123,6 +123,7 @@ unavailable = "{sorry} {{code}}."
 not_covered = "Not open in your country."
 wave_closed = "Closed."
 one_answer = "One at a time."
+quota_full = "Enough of you. Dial {{code}}."
 help = "{{owner}} {{contact}} {{code}}. Leave: STOP"
 opted_out = "{out} {{keyword}}, dial {{code}}."
 [words]
