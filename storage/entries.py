@@ -129,6 +129,7 @@ STOP = "stop"
 _INTEGER: tuple[type, ...] = (int,)
 _KINDS: Mapping[Any, tuple[type, ...]] = {
     str: (str,), int: _INTEGER, float: (int, float), bool: (bool,), dict[str, float]: (dict,),
+    dict[str, str]: (dict,),
 }  # fmt: skip
 #: Each effect's fields and the JSON types they may have, from its dataclass.
 _EFFECT_FIELDS: Mapping[str, tuple[tuple[str, tuple[type, ...]], ...]] = {

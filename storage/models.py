@@ -15,8 +15,8 @@ the recorder's order of writing guarantees them (respondent, then interview, the
 has none to an interview, because its end may be reported for a dial that never became one.
 
 Which answers count: `interview.counted`, one interview a respondent and wave, see `standing.py`.
-Dispositions: in_progress, complete, refusal, ineligible, withdrawn from what happened; partial and
-break_off from a sweep of what was not resumed in time (`record.close_unfinished`).
+Dispositions: in_progress, complete, refusal, ineligible, quota_full (AAPOR 4.8: its cell had all the
+completes it wants), withdrawn from what happened; partial and break_off from a sweep of what was not resumed in time (`record.close_unfinished`).
 """
 
 from datetime import UTC, datetime
