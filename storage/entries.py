@@ -97,7 +97,7 @@ class TextCommand:
     respondent: str
     at: datetime
     wave: str | None
-    what: str  # stop | help | none
+    what: str  # stop | help | none | closed
     message_id: str | None  # the aggregator's, of the text
     outgoing: Outgoing | None
 
