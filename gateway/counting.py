@@ -39,7 +39,7 @@ class Counting:
     """The counts of quota cells, in the live store."""
 
     def __init__(self, live: LiveStore, count_recorded: CountRecorded | None = None):
-        """`count_recorded` None: nothing was recorded before the live store."""
+        """`count_recorded` None: the record cannot be asked, as while it is away."""
         self._live = live
         self._count_recorded = count_recorded
         self._adding: dict[str, asyncio.Task[None]] = {}
@@ -93,7 +93,7 @@ class Counting:
     async def _add(self, wave: Wave, key: str, at: int) -> None:
         try:
             since = await self._live.begin_counts(key, at)
-            recorded = await self._count_recorded(wave, since) if self._count_recorded else {}
+            recorded = await self._count_recorded(wave, since) if self._count_recorded else None
             if recorded is None:
                 log.warning("quota cells of %s: the record is away; nobody is turned away yet", wave.id)
                 return

@@ -36,11 +36,13 @@ from flows.engine import (
 from flows.instrument import UNANSWERED, InstrumentError, parse
 from flows.screen import fixed_text
 from flows.wave import Wave
+from gateway.counting import Counting, CountRecorded
 from gateway.messages import Hop, SessionEnded
 from storage.live import (
     Live,
     LiveStore,
     NewerState,
+    Tally,
     compact,
     hop_entry,
     transcript_digest,
@@ -80,6 +82,15 @@ class Channel:
     cumulative: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """What a turn wants committed, in one write."""
+
+    live: Live
+    entry: bytes
+    tally: Tally | None = None
+
+
 class Dialogue:
     """The hop's shell around the engine. Holds no state of a respondent."""
 
@@ -92,11 +103,13 @@ class Dialogue:
         clock: Callable[[], int] = now_ms,
         find_instrument: Callable[[str], Awaitable[Mapping[str, str] | None]] | None = None,
         seal: Seal | None = None,
+        count_recorded: CountRecorded | None = None,
     ):
         """`find_recorded(respondent, wave, born)` looks a respondent up in the record, where the live
         store born at `born` may have lost what the record has; None also while the record is away.
         `find_instrument(reference)` has the sources of an instrument that the live store has lost.
-        `seal`: numbers of those who have consented are kept, sealed; None: none is kept."""
+        `seal`: numbers of those who have consented are kept, sealed; None: none is kept.
+        `count_recorded(wave, before)`: the record's completes by quota cell, see gateway/counting.py."""
         self.wave = wave
         self.live = live
         self.pseudonyms = pseudonyms
@@ -104,21 +117,22 @@ class Dialogue:
         self._find_recorded = find_recorded
         self._find_instrument = find_instrument
         self.clock = clock
+        self.counting = Counting(live, count_recorded)
         self.home = -1  # birth of the live store that keeps our instrument; none yet
         self._waves = {wave.instrument.reference: wave}
         self._while_closed: dict[Wave, Wave] = {}
         self.word = ""  # the operator's, over the file's times: open | close; "" = none
         opening = wave.opening
-        self._opens = opening.opens_at.timestamp() * 1000 if opening.opens_at else float("-inf")
-        self._closes = opening.closes_at.timestamp() * 1000 if opening.closes_at else float("inf")
+        self.opens_ms = opening.opens_at.timestamp() * 1000 if opening.opens_at else float("-inf")
+        self.closes_ms = opening.closes_at.timestamp() * 1000 if opening.closes_at else float("inf")
 
     def open_at(self, at: int) -> bool:
         """Whether the wave takes interviews at `at`, ms."""
-        return self.word == "open" if self.word else self._opens <= at < self._closes
+        return self.word == "open" if self.word else self.opens_ms <= at < self.closes_ms
 
     def closed_since(self, at: int) -> float:
         """How long, in ms, the file's times have had the wave closed; negative if they have not."""
-        return at - self._closes
+        return at - self.closes_ms
 
     async def hop(self, channel: Channel, hop: Hop) -> Screen:
         """The screen that answers a hop. Raises Unavailable; nothing is committed then."""
@@ -136,23 +150,23 @@ class Dialogue:
     ) -> Screen:
         """Compare, step, commit."""
 
-        async def turn(live: Live | None, born: int) -> tuple[Screen, Live | None, bytes]:
+        async def turn(live: Live | None, born: int) -> tuple[Screen, _Write | None]:
             if live is not None and live.session == hop.session:
                 new = _new_input(live, hop, channel.cumulative)
                 if isinstance(new, _Conflict):
                     await self._note_conflict(live, respondent, new.what)
                 if new is None or isinstance(new, _Conflict):
                     if live.over and not live.ends:
-                        return self.phrase("session_over", live.interview), None, b""
-                    return Screen(live.screen, live.ends), None, b""
+                        return self.phrase("session_over", live.interview), None
+                    return Screen(live.screen, live.ends), None
                 event: Event = Replied(self.clock(), new)
             elif live is not None and live.knows_past(hop.session):
-                return self.phrase("session_over", live.interview), None, b""
+                return self.phrase("session_over", live.interview), None
             else:
                 live = live or await self.recorded(respondent, born)
                 event = self._dialled(hop, respondent, live)
                 if not self.open_at(event.at) and not await self.heard(live):
-                    return self.phrase("wave_closed", live.interview if live else None), None, b""
+                    return self.phrase("wave_closed", live.interview if live else None), None
             return await self._step(channel, hop, respondent, live, event)
 
         return await self._in_turn(self.wave.id, respondent, live, born, turn)
@@ -163,18 +177,19 @@ class Dialogue:
         respondent: str,
         live: Live | None,
         born: int,
-        turn: Callable[[Live | None, int], Awaitable[tuple[T, Live | None, bytes]]],
+        turn: Callable[[Live | None, int], Awaitable[tuple[T, _Write | None]]],
     ) -> T:
         """What `turn` answers to the live record as it stands, once what it wants stored there (None:
-        nothing) is committed with its entry; again, on what the winner stored, for whoever loses a race."""
+        nothing) is committed; again, on what the winner stored, for whoever loses a race."""
         for _ in range(_RACES):
             if born != self.home:
                 born = await self.settle(born)
-            answer, after, entry = await turn(live, born)
-            if after is None:
+            answer, write = await turn(live, born)
+            if write is None:
                 return answer
             try:
-                await self.live.commit(live.version if live else 0, respondent, after, entry)
+                stored = live.version if live else 0
+                await self.live.commit(stored, respondent, write.live, write.entry, write.tally)
                 return answer
             except NewerState as newer:
                 live = newer.live
@@ -192,13 +207,13 @@ class Dialogue:
 
     async def _step(
         self, channel: Channel, hop: Hop, respondent: str, live: Live | None, event: Event
-    ) -> tuple[Screen, Live, bytes]:
-        """The engine's step on `live`: the screen, the record to store, and the stream's entry."""
+    ) -> tuple[Screen, _Write]:
+        """The engine's step on `live`: the screen, and what to store."""
         interview = live.interview if live else None
         wave = self.wave  # what begins anew begins on the instrument of today
         if interview and (isinstance(event, Replied) or not begins_anew(wave, interview, event.at)):
             wave = await self.wave_on(interview.instrument)
-        taken = step(self.at(wave, event.at), interview, event)
+        taken = await self.counting.step(self.at(wave, event.at), interview, event)
         screen = taken.screen
         seen, digest = _seen(hop, channel.cumulative)
         effects = [dump_effect(e) for e in taken.effects]
@@ -209,7 +224,8 @@ class Dialogue:
             )  # fmt: skip
             consented = any(isinstance(e, Consented) for e in taken.effects)
             sealed = self._sealed(hop.msisdn, respondent, taken.interview) if consented else {}
-            return screen, after, hop_entry(after, respondent, event.at, effects, None, **sealed)
+            entry = hop_entry(after, respondent, event.at, effects, None, **sealed)
+            return screen, _Write(after, entry, await self.tally(live, after))
         after = Live(
             (live.version if live else 0) + 1, hop.session, seen, digest, 1, screen.ends,
             live.past_with(live.session) if live else "", screen.text, screen.ends, taken.interview,
@@ -221,7 +237,17 @@ class Dialogue:
             "extension": _address(wave, live, hop.text),
         }
         sealed = self._sealed(hop.msisdn, respondent, taken.interview)
-        return screen, after, hop_entry(after, respondent, event.at, effects, opened, **sealed)
+        entry = hop_entry(after, respondent, event.at, effects, opened, **sealed)
+        return screen, _Write(after, entry, await self.tally(live, after))
+
+    async def tally(self, live: Live | None, after: Live) -> Tally | None:
+        """What storing `after` over `live`, which may be rebuilt from the record, changes in the counts of
+        quota cells."""
+        if not self.wave.quotas or after.interview.wave != self.wave.id:
+            return None
+        before = (await self.wave_on(live.interview.instrument), live.interview) if live else None
+        now = (await self.wave_on(after.interview.instrument), after.interview)
+        return await self.counting.tally(before, now, after.interview.last_at)
 
     def _sealed(self, msisdn: str, respondent: str, interview: Interview) -> dict[str, str]:
         """The sealed number of somebody who has consented, for reminders: with the consent, and with the
@@ -338,10 +364,10 @@ class Dialogue:
             "error": notice.error,
         }
 
-        async def turn(live: Live | None, born: int) -> tuple[bool, Live | None, bytes]:
+        async def turn(live: Live | None, born: int) -> tuple[bool, _Write | None]:
             if live is None or live.session != notice.session or live.over:
-                return False, None, b""
-            return True, replace(live, version=live.version + 1, over=True), compact(entry)
+                return False, None
+            return True, _Write(replace(live, version=live.version + 1, over=True), compact(entry))
 
         live, born = await self.live.read(self.wave.id, respondent)
         if not await self._in_turn(self.wave.id, respondent, live, born, turn):
@@ -352,11 +378,11 @@ class Dialogue:
         receipt, None where live store and record know nobody of that number. Raises Unavailable."""
         respondent, wave_id = self.pseudonyms.of(msisdn), wave_id or self.wave.id
 
-        async def turn(live: Live | None, born: int) -> tuple[str | None, Live | None, bytes]:
+        async def turn(live: Live | None, born: int) -> tuple[str | None, _Write | None]:
             if live is None and wave_id == self.wave.id:
                 live = await self.recorded(respondent, born)
             if live is None:
-                return None, None, b""
+                return None, None
             at = self.clock()
             wave = await self.wave_on(live.interview.instrument)
             taken = step(wave, live.interview, WithdrawalAsked(at))
@@ -365,7 +391,7 @@ class Dialogue:
                 screen=taken.screen.text, ends=True, interview=taken.interview,
             )  # fmt: skip
             entry = hop_entry(after, respondent, at, [dump_effect(e) for e in taken.effects], None)
-            return taken.interview.receipt, after, entry
+            return taken.interview.receipt, _Write(after, entry, await self.tally(live, after))
 
         live, born = await self.live.read(wave_id, respondent)
         return await self._in_turn(wave_id, respondent, live, born, turn)
