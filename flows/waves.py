@@ -85,14 +85,19 @@ def clashes(waves: Sequence[Wave]) -> Iterator[Fault]:
             yield Fault(one.file, "id", f"{one.id!r} is the id of {other.file} too; give each its own")
         if not open_together(one, other):
             continue
-        apart = f"{other.file} at the same time: give each its own, or opening times that do not overlap"
-        for code in sorted({*one.codes} & {*other.codes}):
-            yield Fault(one.file, "service_codes" if one.service_codes else "code", f"{code} is in {apart}")
-        if one.sms_sender and one.sms_sender == other.sms_sender:
-            shared = {k.casefold() for k in one.keywords} & {k.casefold() for k in other.keywords}
-            for keyword in sorted(shared):
-                what = f"{keyword.upper()} to {one.sms_sender} is in {apart}"
-                yield Fault(one.file, "keywords", what)
+        for key, what in shared_ways(one, other):
+            how = "give each its own, or opening times that do not overlap"
+            yield Fault(one.file, key, f"{what} is in {other.file} at the same time: {how}")
+
+
+def shared_ways(one: Wave, other: Wave) -> Iterator[tuple[str, str]]:
+    """Service codes, and keywords sent to one number, by which both would be reached: key and what."""
+    for code in sorted({*one.codes} & {*other.codes}):
+        yield "service_codes" if one.service_codes else "code", code
+    if one.sms_sender and one.sms_sender == other.sms_sender:
+        shared = {k.casefold() for k in one.keywords} & {k.casefold() for k in other.keywords}
+        for keyword in sorted(shared):
+            yield "keywords", f"{keyword.upper()} to {one.sms_sender}"
 
 
 def open_together(one: Wave, other: Wave) -> bool:

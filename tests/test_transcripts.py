@@ -20,7 +20,7 @@ from flows.gsm import fold
 from flows.instrument import load
 from flows.wave import Wave
 from gateway.dialogue import Dialogue
-from gateway.texting import Texting
+from gateway.switchboard import Switchboard
 from gateway.webhooks import Doors, webhook_routes
 from storage.live import LiveStore
 from storage.record import Recorded
@@ -94,8 +94,8 @@ async def over_http(path: Path, url: str) -> tuple[list[Effect], int, int]:
         dialogue = Dialogue(
             wave, live, FixedPseudonyms(transcript.seed(wave)), nothing_recorded, lambda: clock.now
         )
-        doors, texting = Doors({"africastalking": [SECRET]}), Texting(dialogue, Seal(KEY))
-        app = Starlette(routes=webhook_routes(dialogue, doors, texting))
+        board = Switchboard([dialogue], Seal(KEY))
+        app = Starlette(routes=webhook_routes(board, Doors({"africastalking": [SECRET]})))
         transport = httpx2.ASGITransport(app=app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as http:
             phone = HttpPhone(http, f"/hooks/africastalking/{SECRET}/ussd", client)
