@@ -32,8 +32,8 @@ async def erase_respondent(
 ) -> Erased:
     """Takes a respondent's answers of every wave out of the live store and the record.
 
-    `waves`: those fielded now. Raises OtherKeyError under another key than the live store's; Unavailable or SQLAlchemyError while
-    a store is away: nothing is promised then, try again.
+    `waves`: those fielded now. Raises OtherKeyError under another key than the live store's; Unavailable
+    or SQLAlchemyError while a store is away: nothing is promised then, try again.
     """
     live, engine = LiveStore(live_url, live_days), open_engine(database_url)
     try:

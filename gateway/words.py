@@ -20,7 +20,7 @@ log = logging.getLogger("dial16.words")
 
 _EVERY_SECONDS = 2.0
 _DATABASE_SECONDS = 30.0
-_ANSWER_SECONDS = 2.0  # that the database is waited for
+_ANSWER_SECONDS = 1.0  # that the database is waited for
 _COPIED = ""  # a field of the copy that no wave has: the copy has been made
 
 
