@@ -14,6 +14,8 @@ from itertools import pairwise, permutations
 from pathlib import Path
 
 from flows.engine import (
+    QUOTA_FULL,
+    CellsEntered,
     Dialled,
     Interview,
     InvalidReply,
@@ -351,6 +353,8 @@ def _routes(walk: _Walk, interview: Interview, seen: dict[_Node, _Ways]) -> _Way
     targets: set[_Node | str] = set()
     for key, cost in _answers(walk, interview, item):
         taken, extra = _answer(walk, interview, item, key)
+        if any(isinstance(e, CellsEntered) for e in taken.effects):
+            _turn_away(walk, interview, item, key, taken)
         if taken.interview.disposition:
             target: _Node | str = taken.interview.disposition
             last = parts(taken.screen.text)
@@ -422,6 +426,28 @@ def _answer(walk: _Walk, interview: Interview, item: Item, key: str) -> tuple[St
     taken = walk.take(taken.interview, "1")
     walk.see(f"items.{taken.interview.at}", taken.screen)
     return taken, 1
+
+
+def _turn_away(walk: _Walk, interview: Interview, item: Item, key: str, let_in: Step) -> None:
+    """The same answer where a quota cell is full: it ends the interview; a dial is one after the end, or
+    goes on where `let_in` does once there is room."""
+    here = interview
+    key, joint, reason = key.partition("*")
+    if joint:
+        here = walk.take(interview, key).interview
+        key = str(skip_reasons(item).index(reason) + 1)
+    walk.keys += 1
+    away = step(walk.wave, here, Replied(here.last_at + _REPLY_MS, key, full=True))
+    walk.see("prompts.quota_full", away.screen)
+    if not away.screen.ends or away.interview.disposition != QUOTA_FULL:
+        walk.fault(f"items.{item.id}", "a full quota cell does not end the interview")
+        return
+    dialled = Dialled(_REPLY_MS, "0" * 16, 0, walk.mode, walk.budget, full=True)
+    _menu_again(walk, "finished", step(walk.wave, away.interview, dialled))
+    let_in_now = step(walk.wave, away.interview, replace(dialled, full=False))
+    walk.see("prompts.welcome_back", let_in_now.screen)
+    if let_in_now.interview.at != let_in.interview.at:
+        walk.fault(f"items.{item.id}", "once its quota cell has room, the interview does not go on after it")
 
 
 def _pages(walk: _Walk, interview: Interview, item: Item) -> tuple[str, ...]:

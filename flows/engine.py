@@ -447,10 +447,10 @@ def _dial(wave: Wave, interview: Interview | None, event: Dialled) -> Step:
     turn.effects.append(Resumed(turn.at))
     if turn.disposition == "complete":
         return turn.done(turn.show_menu("finished"))
-    if turn.disposition == QUOTA_FULL and turn.full:
-        return turn.done(turn.show_menu("finished"))
     if event.mode != before:
         turn.effects.append(ModeChanged(event.mode))
+    if turn.disposition == QUOTA_FULL and turn.full:
+        return turn.done(turn.show_menu("finished"))
     if turn.disposition == QUOTA_FULL:  # there is room again: it goes on where it ended
         turn.disposition = ""
         turn.effects.append(CellsEntered(turn.cells() or {}))
