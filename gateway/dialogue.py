@@ -394,6 +394,9 @@ class Dialogue:
             return taken.interview.receipt, _Write(after, entry, await self.tally(live, after))
 
         live, born = await self.live.read(wave_id, respondent)
+        # Of somebody unknown nothing is written: under a wrong key, an empty store would be made that key's.
+        if live is None and (wave_id != self.wave.id or await self.recorded(respondent, born) is None):
+            return None
         return await self._in_turn(wave_id, respondent, live, born, turn)
 
     async def _note_conflict(self, live: Live, respondent: str, what: str) -> None:
