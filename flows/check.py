@@ -13,7 +13,19 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise, permutations
 from pathlib import Path
 
-from flows.engine import Dialled, Interview, InvalidReply, Replied, Screen, Step, skip_reasons, step
+from flows.engine import (
+    QUOTA_FULL,
+    CellsEntered,
+    Dialled,
+    Interview,
+    InvalidReply,
+    Replied,
+    Screen,
+    Step,
+    heard_when_closed,
+    skip_reasons,
+    step,
+)
 from flows.gsm import fold, parts, septets, unencodable
 from flows.instrument import Fault, Instrument, InstrumentError, Item, load
 from flows.interview import order_of
@@ -83,6 +95,9 @@ class _Walk:
     faults: dict[Fault, None] = field(default_factory=dict)
     screens: set[str] = field(default_factory=set)
     keys: int = 0
+
+    def __post_init__(self) -> None:
+        self.closed = replace(self.wave, closed=True)
 
     def fault(self, key: str, message: str, file: str = "") -> None:
         self.faults[Fault(file or f"{self.language}.toml", key, message)] = None
@@ -259,7 +274,7 @@ def _values(name: str, wave: Wave) -> tuple[tuple[str, str], ...]:
 def _orders(wave: Wave) -> Iterator[str]:
     """`Interview.blocks` for every draw that a respondent may get."""
     blocks = wave.instrument.blocks
-    drawn = [b.index for b in blocks if b.drawn]
+    drawn = wave.drawn
     before = [b.index for b in blocks if not b.drawn and (not drawn or b.index < drawn[0])]
     after = [b.index for b in blocks if not b.drawn and b.index not in before]
     for chosen in permutations(drawn, wave.services_each or len(drawn)):
@@ -338,6 +353,8 @@ def _routes(walk: _Walk, interview: Interview, seen: dict[_Node, _Ways]) -> _Way
     targets: set[_Node | str] = set()
     for key, cost in _answers(walk, interview, item):
         taken, extra = _answer(walk, interview, item, key)
+        if any(isinstance(e, CellsEntered) for e in taken.effects):
+            _turn_away(walk, interview, item, key, taken)
         if taken.interview.disposition:
             target: _Node | str = taken.interview.disposition
             last = parts(taken.screen.text)
@@ -409,6 +426,28 @@ def _answer(walk: _Walk, interview: Interview, item: Item, key: str) -> tuple[St
     taken = walk.take(taken.interview, "1")
     walk.see(f"items.{taken.interview.at}", taken.screen)
     return taken, 1
+
+
+def _turn_away(walk: _Walk, interview: Interview, item: Item, key: str, let_in: Step) -> None:
+    """The same answer where a quota cell is full: it ends the interview; a dial is one after the end, or
+    goes on where `let_in` does once there is room."""
+    here = interview
+    key, joint, reason = key.partition("*")
+    if joint:
+        here = walk.take(interview, key).interview
+        key = str(skip_reasons(item).index(reason) + 1)
+    walk.keys += 1
+    away = step(walk.wave, here, Replied(here.last_at + _REPLY_MS, key, full=True))
+    walk.see("prompts.quota_full", away.screen)
+    if not away.screen.ends or away.interview.disposition != QUOTA_FULL:
+        walk.fault(f"items.{item.id}", "a full quota cell does not end the interview")
+        return
+    dialled = Dialled(_REPLY_MS, "0" * 16, 0, walk.mode, walk.budget, full=True)
+    _menu_again(walk, "finished", step(walk.wave, away.interview, dialled))
+    let_in_now = step(walk.wave, away.interview, replace(dialled, full=False))
+    walk.see("prompts.welcome_back", let_in_now.screen)
+    if let_in_now.interview.at != let_in.interview.at:
+        walk.fault(f"items.{item.id}", "once its quota cell has room, the interview does not go on after it")
 
 
 def _pages(walk: _Walk, interview: Interview, item: Item) -> tuple[str, ...]:
@@ -488,13 +527,22 @@ def _wrong_keys_end(walk: _Walk, item: Item, stuck: Interview) -> None:
 
 
 def _dial_again(walk: _Walk, interview: Interview) -> None:
+    if heard_when_closed(walk.closed, interview):
+        dialled = Dialled(_REPLY_MS, "0" * 16, 0, walk.mode, walk.budget)
+        _menu_again(walk, "wave_closed", step(walk.closed, interview, dialled))
     again = step(walk.wave, interview, Dialled(_REPLY_MS, "0" * 16, 0, walk.mode, walk.budget))
-    walk.see("prompts.welcome_back", again.screen)
-    if again.interview.stage != "resume":
-        return
-    for way in ("1", "2", "3"):
-        taken = walk.take(again.interview, way)
-        walk.see("prompts.welcome_back", taken.screen)
+    if again.interview.stage == "resume":
+        _menu_again(walk, "welcome_back", again)
+    else:
+        walk.see("prompts.welcome_back", again.screen)
+
+
+def _menu_again(walk: _Walk, name: str, again: Step) -> None:
+    """Every way out of the menu that a dial shows."""
+    walk.see(f"prompts.{name}", again.screen)
+    for way in range(1, again.screen.text.count("\n") + 1):
+        taken = walk.take(again.interview, str(way))
+        walk.see(f"prompts.{name}", taken.screen)
         if taken.interview.stage == "withdraw":
             for choice in ("1", "2"):
                 walk.see("prompts.withdraw_confirm", walk.take(taken.interview, choice).screen)

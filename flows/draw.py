@@ -28,8 +28,8 @@ def _shuffled(things: Sequence[int], seed: int, salt: int) -> list[int]:
 
 def draw(wave: Wave, seed: int) -> list[int]:
     """Block indexes in the order for this respondent; blocks not selected are absent."""
-    drawn = [b.index for b in wave.instrument.blocks if b.drawn]
-    chosen = drawn
+    drawn = wave.drawn
+    chosen: Sequence[int] = drawn
     if wave.services_each:
         chosen = sorted(_shuffled(drawn, seed, salt=1)[: wave.services_each])
     if wave.shuffle_blocks:
@@ -43,9 +43,9 @@ def draw(wave: Wave, seed: int) -> list[int]:
 
 
 def probabilities(wave: Wave) -> dict[str, float]:
-    drawn = [b.id for b in wave.instrument.blocks if b.drawn]
-    share = wave.services_each / len(drawn) if wave.services_each else 1.0
-    return dict.fromkeys(drawn, share)
+    """Of each block that can be drawn, having been selected: 0 for one that is not the wave's."""
+    share = wave.services_each / len(wave.drawn) if wave.services_each else 1.0
+    return {b.id: share if b.index in wave.drawn else 0.0 for b in wave.instrument.blocks if b.drawn}
 
 
 @dataclass(frozen=True, slots=True)

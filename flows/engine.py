@@ -35,6 +35,13 @@ The rules
     message costs money, so the current item comes at once. What was asked on a USSD screen is not
     answered by a text: the item is sent first. Several answers in one message are none.
 13. An interview outlives its mode: `ModeChanged` says that it goes on in another one.
+14. While the wave is closed a dial offers results and withdrawal to those who consented, and no question;
+    with nobody else there is a dialogue (`heard_when_closed`). A session begun before goes on to its end.
+15. Where the wave has quotas, `CellsEntered` says which cells the answers fall in, once all that any quota
+    crosses is asked, and again when one of those answers changes. If the host finds one of the cells full,
+    it takes the step anew with `full`: the interview ends, its answers are kept. A dial later goes on with
+    it if there is room by then, else it is one after the end; it never lapses, so that nobody answers
+    otherwise for being let in.
 
 Stages
 ------
@@ -44,6 +51,7 @@ Stages
    dial again: resume ─────┤
                finished ───┴── results ── over,   withdraw ── resume | finished | lapsed | over
                lapsed ── a new interview | withdraw
+               closed ── results ── over,   withdraw ── closed | over
 """
 
 from collections.abc import Callable
@@ -55,6 +63,7 @@ from flows.events import (
     EFFECTS,
     Began,
     BlockSkipped,
+    CellsEntered,
     Consented,
     Dialled,
     Effect,
@@ -78,13 +87,16 @@ from flows.events import (
 from flows.instrument import NONRESPONSE_MARKS, NUMBER_GIVEN, PROMPTS, UNANSWERED, Item
 from flows.interview import (
     LAPSED,
+    QUOTA_FULL,
     Interview,
     answered_marks,
     dump_interview,
     load_interview,
     order_of,
     restore,
+    with_number,
 )
+from flows.quotas import all_asked, cells_of
 from flows.reading import clean, clean_text, match_option, read_number, several
 from flows.screen import (
     BACK,
@@ -100,11 +112,12 @@ from flows.screen import (
 from flows.wave import Wave
 
 __all__ = [
-    "EFFECTS", "LAPSED", "Began", "BlockSkipped", "Consented", "Dialled", "Effect", "Ended",
-    "ErasureRequested", "Event", "Interview", "InvalidReply", "LanguageChosen", "MenuChosen", "ModeChanged",
-    "PageTurned", "Replied", "ResponseGiven", "ResponseRetracted", "Resumed", "Screen", "Step", "WentBack",
-    "WithdrawalAsked", "answered_marks", "begins_anew", "dump_effect", "dump_interview", "lapsed",
-    "load_effect", "load_interview", "restore", "skip_reasons", "step",
+    "EFFECTS", "LAPSED", "QUOTA_FULL", "Began", "BlockSkipped", "CellsEntered", "Consented", "Dialled",
+    "Effect", "Ended", "ErasureRequested", "Event", "Interview", "InvalidReply", "LanguageChosen",
+    "MenuChosen", "ModeChanged", "PageTurned", "Replied", "ResponseGiven", "ResponseRetracted",
+    "Resumed", "Screen", "Step", "WentBack", "WithdrawalAsked", "answered_marks", "begins_anew",
+    "dump_effect", "dump_interview", "heard_when_closed", "lapsed", "load_effect", "load_interview",
+    "restore", "skip_reasons", "step",
 ]  # fmt: skip
 
 
@@ -129,6 +142,7 @@ _MENUS = {
     "resume": Menu("welcome_back", ("go_on", "see_results", "withdraw")),
     "finished": Menu("finished", ("see_results", "withdraw")),
     "lapsed": Menu("lapsed", ("begin_again", "withdraw")),
+    "closed": Menu("wave_closed", ("see_results", "withdraw")),
     "withdraw": Menu("withdraw_confirm", ("withdraw_yes", "withdraw_no")),
 }
 _STUCK_WITHOUT_SKIP = Menu("stuck", ("try_again", "stop"))
@@ -147,7 +161,7 @@ def step(wave: Wave, interview: Interview | None, event: Event) -> Step:
         case Replied():
             if interview is None:
                 raise ValueError("a reply needs the interview it belongs to")
-            turn = _Turn(wave, interview, event.at)
+            turn = _Turn(wave, interview, event.at, event.full)
             reply = clean_text(event.text) if interview.mode == "sms" else clean(event.text)
             screen = _REPLY[turn.stage](turn, reply)
             return turn.successor or turn.done(screen)
@@ -170,8 +184,10 @@ class _Turn:
         "before",
         "disposition",
         "effects",
+        "full",
         "language",
         "now",
+        "numbers",
         "page",
         "receipt",
         "several",
@@ -183,13 +199,15 @@ class _Turn:
         "wrong",
     )  # fmt: skip
 
-    def __init__(self, wave: Wave, interview: Interview, now: int):
+    def __init__(self, wave: Wave, interview: Interview, now: int, full: bool = False):
         self.wave = wave
         self.before = interview
         self.now = now
+        self.full = full
         self.effects: list[Effect] = []
         self.language = interview.language
         self.answers = interview.answers
+        self.numbers = interview.numbers
         self.at = interview.at
         self.stage = interview.stage
         self.page = interview.page
@@ -207,8 +225,8 @@ class _Turn:
         interview = Interview(
             b.id, b.instrument, b.wave, self.language, b.mode, b.budget, b.seed, b.blocks, self.answers,
             self.at, self.stage, self.page, self.tries, self.shown_at,
-            b.last_at if self.disposition == LAPSED else self.now, self.disposition,
-            self.receipt, b.shuffled, self.wrong, self.several,
+            b.last_at if self.disposition == LAPSED or self.stage == "closed" else self.now, self.disposition,
+            self.receipt, b.shuffled, self.wrong, self.several, self.numbers,
         )  # fmt: skip
         return Step(interview, screen, tuple(self.effects))
 
@@ -282,6 +300,10 @@ class _Turn:
         """The respondent stops for now, and is told what is true of this interview."""
         if self.disposition == "complete":
             return self.end("thanks")
+        if self.disposition == QUOTA_FULL:
+            return self.turn_away()
+        if self.wave.closed:
+            return self.end("wave_closed")
         if self.disposition == LAPSED:
             return self.end("session_over")
         consent = self.wave.instrument.items[0]
@@ -329,7 +351,10 @@ class _Turn:
         """The answer and what follows from it."""
         changed = self.answers[item.index] not in (UNANSWERED, mark)
         seconds = round(max(0, self.now - self.shown_at) / 1000, 1)
+        cells = self.cells()
         self.answers = self.answers[: item.index] + mark + self.answers[item.index + 1 :]
+        if self.wave.quotas:
+            self.numbers = with_number(self.wave, self.numbers, item, code if mark == NUMBER_GIVEN else None)
         self.effects.append(ResponseGiven(item.id, option, code, seconds, self.wrong + 1))
         if item.role == "consent" and option not in item.ends:
             self.effects.append(Consented(self.wave.instrument.consent_version))
@@ -341,13 +366,33 @@ class _Turn:
             self.disposition = item.ends[option]
             self.effects.append(Ended(self.disposition))
             return self.end(self.disposition)
+        entered = self.cells()
+        if entered is not None and entered != cells:
+            self.effects.append(CellsEntered(entered))
+            if self.full:
+                self.disposition = QUOTA_FULL
+                self.effects.append(Ended(QUOTA_FULL))
+                return self.turn_away()
         return self.advance(item)
+
+    def cells(self) -> dict[str, str] | None:
+        """The quota cells that the answers fall in; None until all that the quotas cross is asked."""
+        quotas, instrument = self.wave.quotas, self.wave.instrument
+        if not quotas or not all_asked(quotas, instrument, self.answers):
+            return None
+        return cells_of(quotas, instrument, self.answers, self.numbers)
+
+    def turn_away(self) -> Screen:
+        """The last screen of who is in a full cell."""
+        prompts = self.wave.instrument.languages[self.language].prompts
+        return self.end("quota_full" if "quota_full" in prompts else "thanks")  # fielded earlier: lacks it
 
     def withdraw(self) -> Screen:
         """The answers leave the interview for good; asked again, the same receipt."""
         if self.disposition != "withdrawn":
             self.receipt = receipt(self.before.seed, self.before.id)
             self.answers = UNANSWERED * len(self.answers)
+            self.numbers = ""
             self.disposition = "withdrawn"
             self.effects.append(ErasureRequested(self.receipt))
         return self.end("withdrawn")
@@ -387,11 +432,14 @@ def _dial(wave: Wave, interview: Interview | None, event: Dialled) -> Step:
         return _begin(wave, event)
     before = interview.mode
     interview = replace(interview, mode=event.mode, budget=event.budget)
-    turn = _Turn(wave, interview, event.at)
+    turn = _Turn(wave, interview, event.at, event.full)
     consent = wave.instrument.items[0]
     turn.tries, turn.wrong, turn.page, turn.several = 0, 0, 0, False
     if turn.disposition == "withdrawn":
         return turn.done(turn.end("withdrawn"))
+    if wave.closed and turn.disposition != "complete":
+        turn.effects.append(MenuChosen("dial", "closed"))
+        return turn.done(turn.show_menu("closed"))
     if lapsed(wave, interview, event.at):
         turn.disposition = LAPSED
         turn.effects.append(MenuChosen("dial", "lapsed"))
@@ -401,6 +449,13 @@ def _dial(wave: Wave, interview: Interview | None, event: Dialled) -> Step:
         return turn.done(turn.show_menu("finished"))
     if event.mode != before:
         turn.effects.append(ModeChanged(event.mode))
+    if turn.disposition == QUOTA_FULL and turn.full:
+        return turn.done(turn.show_menu("finished"))
+    if turn.disposition == QUOTA_FULL:  # there is room again: it goes on where it ended
+        turn.disposition = ""
+        turn.effects.append(CellsEntered(turn.cells() or {}))
+        screen = turn.advance(turn.item)
+        return turn.done(screen if screen.ends or event.mode == "sms" else turn.show_menu("resume"))
     if turn.disposition:  # refusal, ineligible: ask again, people mistype
         turn.disposition = ""
         turn.answers = turn.answers[: turn.item.index] + UNANSWERED + turn.answers[turn.item.index + 1 :]
@@ -418,16 +473,27 @@ def _dial(wave: Wave, interview: Interview | None, event: Dialled) -> Step:
 def begins_anew(wave: Wave, interview: Interview, now: int) -> bool:
     """Whether a dial begins a new interview at once: the old one is too old to go on with, and has no
     answers under a consent that its respondent might withdraw."""
+    return lapsed(wave, interview, now) and not _consented(wave, interview)
+
+
+def heard_when_closed(wave: Wave, interview: Interview | None) -> bool:
+    """Whether a dial in a closed wave has a dialogue: who has answers there that may be withdrawn, or
+    has done so."""
+    if interview is None or interview.disposition in ("refusal", "ineligible"):
+        return False
+    return interview.disposition == "withdrawn" or _consented(wave, interview)
+
+
+def _consented(wave: Wave, interview: Interview) -> bool:
     consent = wave.instrument.items[0]
     options = consent.scale.options if consent.scale else ()
     given = interview.answers[consent.index]
-    consented = any(o.mark == given and o.id not in consent.ends for o in options)
-    return lapsed(wave, interview, now) and not consented
+    return any(o.mark == given and o.id not in consent.ends for o in options)
 
 
 def lapsed(wave: Wave, interview: Interview, now: int) -> bool:
     """Unfinished for longer than the resume window. What is finished stays so."""
-    if interview.disposition in ("complete", "withdrawn"):
+    if interview.disposition in ("complete", "withdrawn", QUOTA_FULL):
         return False
     return now - interview.last_at > wave.resume_hours * 3_600_000
 
@@ -579,6 +645,8 @@ def _reply_resume(turn: _Turn, reply: str) -> Screen:
 
 def _reply_lapsed(turn: _Turn, reply: str) -> Screen:
     match _choice(turn, reply):
+        case "begin_again" if turn.wave.closed:  # since that menu was shown
+            return turn.end("wave_closed")
         case "begin_again":
             before = turn.before
             dialled = Dialled(
@@ -593,7 +661,7 @@ def _reply_lapsed(turn: _Turn, reply: str) -> Screen:
 
 
 #: The menu that a change of mind about withdrawing leads back to, by disposition.
-_BEFORE_WITHDRAWAL = {"complete": "finished", LAPSED: "lapsed"}
+_BEFORE_WITHDRAWAL = {QUOTA_FULL: "finished", LAPSED: "lapsed"}
 
 
 def _reply_withdraw(turn: _Turn, reply: str) -> Screen:
@@ -601,7 +669,8 @@ def _reply_withdraw(turn: _Turn, reply: str) -> Screen:
         case "withdraw_yes":
             return turn.withdraw()
         case "withdraw_no":
-            return turn.show_menu(_BEFORE_WITHDRAWAL.get(turn.disposition, "resume"))
+            unfinished = "closed" if turn.wave.closed else _BEFORE_WITHDRAWAL.get(turn.disposition, "resume")
+            return turn.show_menu("finished" if turn.disposition == "complete" else unfinished)
         case _:
             return turn.invalid()
 
@@ -620,6 +689,7 @@ _REPLY: dict[str, Callable[[_Turn, str], Screen]] = {
     "resume": _reply_resume,
     "finished": _reply_resume,
     "lapsed": _reply_lapsed,
+    "closed": _reply_resume,
     "withdraw": _reply_withdraw,
     "over": _reply_over,
 }

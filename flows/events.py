@@ -18,12 +18,14 @@ class Dialled:
     mode: str = "ussd"
     budget: int = 160  # septets a screen
     ahead: tuple[str, ...] = ()  # keys dialled with the code
+    full: bool = False  # a quota cell that the step without this entered wants no more completes
 
 
 @dataclass(frozen=True, slots=True)
 class Replied:
     at: int
     text: str
+    full: bool = False  # as of Dialled
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +125,16 @@ class MenuChosen:
 
 
 @dataclass(frozen=True, slots=True)
+class CellsEntered:
+    """All that the wave's quotas cross is answered, or answered otherwise: quota -> cell. A quota of which
+    no cell fits is absent."""
+
+    cells: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
-    disposition: str  # complete | refusal | ineligible
+    disposition: str  # complete | refusal | ineligible | quota_full
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +144,16 @@ class ErasureRequested:
 
 Effect = (
     Began | LanguageChosen | Consented | ResponseGiven | ResponseRetracted | InvalidReply
-    | PageTurned | WentBack | BlockSkipped | Resumed | ModeChanged | MenuChosen | Ended | ErasureRequested
+    | PageTurned | WentBack | BlockSkipped | Resumed | ModeChanged | MenuChosen | CellsEntered | Ended
+    | ErasureRequested
 )  # fmt: skip
 
 EFFECTS: dict[str, type[Effect]] = {
     kind.__name__: kind
     for kind in (
         Began, LanguageChosen, Consented, ResponseGiven, ResponseRetracted, InvalidReply,
-        PageTurned, WentBack, BlockSkipped, Resumed, ModeChanged, MenuChosen, Ended, ErasureRequested,
+        PageTurned, WentBack, BlockSkipped, Resumed, ModeChanged, MenuChosen, CellsEntered, Ended,
+        ErasureRequested,
     )
 }  # fmt: skip
 _FIELDS = {kind: tuple(f.name for f in fields(kind)) for kind in EFFECTS.values()}

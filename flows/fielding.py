@@ -1,8 +1,9 @@
 """How a wave is fielded: when people may be written to, how they are thanked, whom it still wants.
 
-The tables of a wave file beside the interview itself. Data only; `flows/wave.py` reads them.
+The tables of a wave file beside the interview itself. Data only; `wave.py` reads them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
 from decimal import Decimal
@@ -11,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """`[contact]`: when invitations, reminders and thanks may be sent, and how often one is reminded.
+    """`[contacting]`: when invitations, reminders and thanks may be sent, and how often one is reminded.
 
     Defaults: Ghana's window for messages that nobody asked for, 08:00 to 19:00, Monday to Saturday.
     """
@@ -40,12 +41,26 @@ class Thanks:
 
 
 @dataclass(frozen=True, slots=True)
+class Band:
+    """Numbers from `least` to `most`, both in it. `text` names it: 18-34, 65+."""
+
+    text: str
+    least: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
 class Quota:
-    """`[[quota]]`: targets for a cross of items. `cells`: options in the items' order, and the target."""
+    """`[[quota]]`: how many completes are wanted in each cell of a cross of items.
+
+    A cell is named by option ids and bands in the items' order, joined by commas: "female,18-34". One
+    without a target takes everybody; a target of 0 nobody. See flows/quotas.py.
+    """
 
     name: str
     items: tuple[str, ...]
-    cells: tuple[tuple[tuple[str, ...], int], ...]
+    cells: Mapping[str, int]  # cell -> completes wanted
+    bands: Mapping[str, tuple[Band, ...]] = field(default_factory=dict)  # of items that ask for a number
 
 
 @dataclass(frozen=True, slots=True)

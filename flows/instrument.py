@@ -26,7 +26,7 @@ from flows.questionnaire import (
     NUMBER_GIVEN,
     POSITIONS,
     PROMPTS,
-    PROMPTS_OF_TEXTING,
+    PROMPTS_ADDED,
     ROLES,
     UNANSWERED,
     Block,
@@ -359,7 +359,7 @@ class _Reader:
         if status not in ("draft", "reviewed"):
             self.fault("language.status", "must be draft or reviewed")
         table = self.get(data, "prompts", dict, "top level")
-        lacking = PROMPTS_OF_TEXTING - table.keys() if self.fielded else frozenset()
+        lacking = PROMPTS_ADDED - table.keys() if self.fielded else frozenset()
         prompts = self.texts(table, [p for p in PROMPTS if p not in lacking], "prompts")
         for key, allowed in PROMPTS.items():
             self.insertions(prompts.get(key, ""), allowed, f"prompts.{key}")

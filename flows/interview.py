@@ -7,6 +7,7 @@ from typing import Any
 from flows.draw import AskingOrder, asking_order
 from flows.events import (
     Began,
+    CellsEntered,
     Effect,
     Ended,
     ErasureRequested,
@@ -21,11 +22,15 @@ from flows.instrument import (
     NUMBER_GIVEN,
     UNANSWERED,
     Instrument,
+    Item,
 )
+from flows.quotas import strata
 from flows.wave import Wave
 
 #: Disposition of an interview that is too old to go on with, as the menu after its dial shows it.
 LAPSED = "lapsed"
+#: Disposition of one whose quota cell had all the completes it wants. AAPOR 4.8, quota filled.
+QUOTA_FULL = "quota_full"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,7 @@ class Interview:
     shuffled: bool = False  # items within a battery too
     wrong: int = 0  # invalid replies at the current item, by whatever menus
     several: bool = False  # the last of them held several answers
+    numbers: str = ""  # those that quotas need, which `answers` has not: "respondent.age=34"
 
 
 def order_of(instrument: Instrument, interview: Interview) -> AskingOrder:
@@ -89,7 +95,7 @@ def restore(wave: Wave, interview_id: str, effects: Iterable[Effect], last_at: i
                 shuffled=bool(effect.items),
             )  # fmt: skip
         elif interview is not None:
-            interview = _folded(instrument, interview, effect)
+            interview = _folded(wave, interview, effect)
     if interview is None:
         raise ValueError("the record of an interview starts with Began")
     if not interview.disposition:
@@ -98,7 +104,17 @@ def restore(wave: Wave, interview_id: str, effects: Iterable[Effect], last_at: i
     return replace(interview, shown_at=last_at, last_at=last_at)
 
 
-def _folded(instrument: Instrument, interview: Interview, effect: Effect) -> Interview:
+def with_number(wave: Wave, numbers: str, item: Item, value: int | None) -> str:
+    """`Interview.numbers` after an answer to `item`, None: after none."""
+    if item.scale is not None or item not in strata(wave.quotas, wave.instrument):
+        return numbers
+    others = [pair for pair in numbers.split() if not pair.startswith(f"{item.id}=")]
+    return " ".join(others if value is None else [*others, f"{item.id}={value}"])
+
+
+def _folded(wave: Wave, interview: Interview, effect: Effect) -> Interview:
+    instrument = wave.instrument
+
     def marked(item_id: str, mark: str) -> str:
         i = instrument.by_id[item_id].index
         return interview.answers[:i] + mark + interview.answers[i + 1 :]
@@ -108,18 +124,21 @@ def _folded(instrument: Instrument, interview: Interview, effect: Effect) -> Int
             return replace(interview, language=language, stage="item")
         case ModeChanged(mode):
             return replace(interview, mode=mode)
-        case ResponseGiven(item=item_id, option=option):
+        case ResponseGiven(item=item_id, option=option, code=code):
             item = instrument.by_id[item_id]
             marks = {o.id: o.mark for o in item.scale.options} if item.scale else {"": NUMBER_GIVEN}
             mark = marks.get(option) or NONRESPONSE_MARKS[option]
-            return replace(interview, answers=marked(item_id, mark), at=item_id)
+            numbers = with_number(wave, interview.numbers, item, code if mark == NUMBER_GIVEN else None)
+            return replace(interview, answers=marked(item_id, mark), at=item_id, numbers=numbers)
         case ResponseRetracted(item=item_id):
             return replace(interview, answers=marked(item_id, UNANSWERED), disposition="")
+        case CellsEntered():
+            return replace(interview, disposition="")
         case Ended(disposition):
             return replace(interview, disposition=disposition)
         case ErasureRequested(receipt):
             blank = UNANSWERED * len(interview.answers)
-            return replace(interview, answers=blank, disposition="withdrawn", receipt=receipt)
+            return replace(interview, answers=blank, numbers="", disposition="withdrawn", receipt=receipt)
         case _:
             return interview
 

@@ -22,11 +22,13 @@ PROMPTS: dict[str, frozenset[str]] = {
         "withdraw_confirm": "", "withdraw_yes": "", "withdraw_no": "", "withdrawn": "receipt",
         "thanks": "code", "stopped": "code hours", "refusal": "code", "ineligible": "",
         "session_over": "code", "unavailable": "code", "not_covered": "", "wave_closed": "",
-        "one_answer": "", "help": "owner contact code", "opted_out": "code keyword",
+        "one_answer": "", "help": "owner contact code", "opted_out": "code keyword", "quota_full": "code",
     }.items()
 }  # fmt: skip
-#: Those that instruments fielded before texting lack.
+#: Those of text messages alone.
 PROMPTS_OF_TEXTING = frozenset({"one_answer", "help", "opted_out"})
+#: Those that instruments fielded earlier may lack.
+PROMPTS_ADDED = PROMPTS_OF_TEXTING | {"quota_full"}
 
 #: What a text message may say in every language: the whole of it, in any case.
 FIXED_WORDS: dict[str, tuple[str, ...]] = {

@@ -1,25 +1,32 @@
 """A wave: one fielding period of an instrument, and everything about it that is not wording.
 
-One TOML file a wave, checked like an instrument. What a wave may change without a new instrument
-version: languages offered, which services each respondent gets, order, codes dialled, screen
-budgets, windows.
+One TOML file a wave, checked like an instrument; several at once: `waves.py`. What a wave may change
+without a new instrument version: languages offered, which services each respondent gets, order, codes
+dialled, screen budgets, when it is open, when people may be written to.
 """
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime, time
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
+from flows.fielding import Contact, Opening, Quota, Thanks
 from flows.gsm import USSD_SEPTETS, fold, unencodable
 from flows.instrument import Fault, Instrument, InstrumentError
+from flows.quotas import read_quotas
 
 #: The contact of the wave file as delivered: nobody's number.
 PLACEHOLDER_CONTACT = "0800 000 000"
 _KEYWORD = re.compile(r"[A-Za-z][A-Za-z0-9]{1,19}\Z")
 #: A short code, a number, or a sender's name, of which networks show eleven characters.
 _SENDER = re.compile(r"\+?[0-9]{3,15}\Z|(?=.*[A-Za-z])[A-Za-z0-9][A-Za-z0-9 ._-]{0,10}\Z")
+_CURRENCY = re.compile(r"[A-Z]{3}\Z")  # ISO 4217
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DEFAULT_BUDGET = 160  # the least that every network read of shows, bar one at 120
 
 
@@ -46,6 +53,25 @@ class Wave:
     today: "Wave | None" = None  # on an older version: the wave that what begins anew begins in
     keywords: tuple[str, ...] = ("SURVEY",)  # a text that begins with one dials
     sms_sender: str = ""  # short code or name that texts come from; "" = no texting
+    modules: tuple[str, ...] = ()  # drawn blocks that this wave asks; empty = all
+    contacting: Contact = field(default_factory=Contact)
+    thanks: Thanks | None = None  # None: no airtime
+    opening: Opening = field(default_factory=Opening)
+    quotas: tuple[Quota, ...] = ()
+    closed: bool = False  # who dials gets results and withdrawal, and no question; see engine.py
+    file: str = ""  # it was read from, for messages
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The service codes that are its own, where several waves are fielded at once."""
+        return self.service_codes or (self.code,)
+
+    @property
+    def drawn(self) -> tuple[int, ...]:
+        """Indexes of the blocks that respondents draw from."""
+        return tuple(
+            b.index for b in self.instrument.blocks if b.drawn and (not self.modules or b.id in self.modules)
+        )
 
     def budget_for(self, network_code: str) -> int:
         """Septets that a screen may take on this network."""
@@ -63,7 +89,22 @@ _KEYS: dict[str, type] = {
     "id": str, "instrument": str, "languages": list, "allow_drafts": bool, "owner": str, "contact": str,
     "code": str, "free": bool, "service_codes": list, "services_each": int, "shuffle_blocks": bool,
     "shuffle_items": bool, "extension": str, "resume_hours": int, "budget": int, "budgets": dict,
-    "sms_parts": int, "countries": list, "keywords": list, "sms_sender": str,
+    "sms_parts": int, "countries": list, "keywords": list, "sms_sender": str, "modules": list,
+}  # fmt: skip
+_MONEY = (str, int, Decimal)
+#: The tables of a wave file, and what may stand in each.
+_TABLES: dict[str, dict[str, tuple[type, ...]]] = {
+    "opening": {"opens_at": (datetime,), "closes_at": (datetime,)},
+    "contacting": {
+        "start": (time,), "end": (time,), "days": (list,), "zone": (str,), "reminders": (int,),
+        "reminder_hours": (int,), "rest_days": (int,),
+    },
+    "thanks": {"amount": _MONEY, "currency": (str,), "budget": _MONEY},
+}  # fmt: skip
+_HOW = {
+    datetime: "a date and time with its offset from UTC, such as 2026-12-01T08:00:00+00:00",
+    time: "a time without quotation marks, such as 08:00:00",
+    list: "a list", str: "a text", int: "a whole number",
 }  # fmt: skip
 _REQUIRED = ("id", "instrument", "owner", "contact", "code", "free")
 _NOT_FREE = (
@@ -76,7 +117,7 @@ def read_wave_file(path: Path) -> tuple[Mapping[str, Any], list[Fault]]:
     """What stands in a wave file, and the faults that can be told without the instrument."""
     name = str(path)
     try:
-        data = tomllib.loads(path.read_text("utf-8"))
+        data = tomllib.loads(path.read_text("utf-8"), parse_float=Decimal)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         return {}, [Fault(name, "-", f"cannot be read: {error}")]
     faults: list[Fault] = []
@@ -84,8 +125,8 @@ def read_wave_file(path: Path) -> tuple[Mapping[str, Any], list[Fault]]:
     def fault(key: str, message: str) -> None:
         faults.append(Fault(name, key, message))
 
-    for key in sorted(data.keys() - _KEYS.keys()):
-        fault(key, f"unknown; known: {', '.join(_KEYS)}")
+    for key in sorted(data.keys() - _KEYS.keys() - _TABLES.keys() - {"quota"}):
+        fault(key, f"unknown; known: {', '.join([*_KEYS, *_TABLES, 'quota'])}")
     for key in _REQUIRED:
         if key != "free" and not data.get(key):
             fault(key, "missing or empty")
@@ -96,21 +137,46 @@ def read_wave_file(path: Path) -> tuple[Mapping[str, Any], list[Fault]]:
             fault(key, f"must be a {kind.__name__}")
         elif kind is list and not all(isinstance(x, str) for x in data.get(key, ())):
             fault(key, "must be a list of texts")
+    for table, keys in _TABLES.items():
+        if table in data:
+            faults += [Fault(name, *found) for found in _table_faults(table, data[table], keys)]
     return data, faults
 
 
-def load_wave(path: Path, instrument: Instrument) -> Wave:
-    """The wave in `path`, for `instrument`. Raises InstrumentError listing every fault."""
+def _table_faults(
+    table: str, given: object, keys: Mapping[str, tuple[type, ...]]
+) -> Iterator[tuple[str, str]]:
+    """Key and message of what is unknown or of another kind."""
+    if not isinstance(given, dict):
+        yield table, f"must be a table: write [{table}] on a line, and its keys below"
+        return
+    for key in sorted(given.keys() - keys.keys()):
+        yield f"{table}.{key}", f"unknown; known: {', '.join(keys)}"
+    for key, kinds in keys.items():
+        if key in given and (not isinstance(given[key], kinds) or isinstance(given[key], bool)):
+            how = "an amount in quotation marks" if kinds is _MONEY else _HOW[kinds[0]]
+            yield f"{table}.{key}", f"must be {how}"
+
+
+def load_wave(path: Path, *instruments: Instrument) -> Wave:
+    """The wave in `path`, on the one of `instruments` that it names. Raises InstrumentError listing
+    every fault."""
     data, faults = read_wave_file(path)
     if faults:
         raise InstrumentError(faults)
     name = str(path)
+    named = [i for i in instruments if data["instrument"] in (i.id, i.reference)]
+    if len(named) != 1:
+        there = ", ".join(i.reference for i in instruments)
+        what = "several versions of it are there; name one" if named else "no such one is there"
+        raise InstrumentError(
+            [Fault(name, "instrument", f"is {data['instrument']!r}: {what}; there are: {there}")]
+        )
+    instrument = named[0]
 
     def fault(key: str, message: str) -> None:
         faults.append(Fault(name, key, message))
 
-    if data["instrument"] not in (instrument.id, instrument.reference):
-        fault("instrument", f"is {data['instrument']!r}; the instrument read is {instrument.reference}")
     for key in ("owner", "contact", "code"):
         for c in unencodable(fold(data[key])):
             fault(key, f"{c!r} (U+{ord(c):04X}) is not in GSM 03.38 and does not fold; write it otherwise")
@@ -140,7 +206,14 @@ def load_wave(path: Path, instrument: Instrument) -> Wave:
         fault("keywords", "one of them stands twice")
     if data.get("sms_sender") and not _SENDER.match(data["sms_sender"]):
         fault("sms_sender", "must be a short code, a number, or a name of at most 11 characters; or empty")
-    drawn = sum(b.drawn for b in instrument.blocks)
+    blocks = [b.id for b in instrument.blocks if b.drawn]
+    modules = data.get("modules", [])
+    for module in modules:
+        if module not in blocks:
+            fault("modules", f"{module!r} is no block that is drawn; known: {', '.join(blocks) or 'none'}")
+    if len(set(modules)) != len(modules):
+        fault("modules", "one of them stands twice")
+    drawn = len(modules or blocks)
     if not 0 <= data.get("services_each", 0) <= drawn:
         fault("services_each", f"must be 0 (all) to {drawn}")
     if data.get("extension", "address") not in ("address", "answers"):
@@ -155,10 +228,83 @@ def load_wave(path: Path, instrument: Instrument) -> Wave:
             fault(key, f"must be 80 to {USSD_SEPTETS} septets")
     if not 1 <= data.get("sms_parts", 3) <= 6:
         fault("sms_parts", "must be 1 to 6")
+    opening = _read_opening(data.get("opening", {}), fault)
+    contacting = _read_contacting(data.get("contacting", {}), fault)
+    thanks = _read_thanks(data["thanks"], fault) if "thanks" in data else None
+    quotas = read_quotas(data.get("quota", []), instrument, fault)
     if faults:
         raise InstrumentError(faults)
-    plain = {k: v for k, v in data.items() if k not in ("instrument", "languages", "allow_drafts", "free")}
-    for key in ("service_codes", "countries", "keywords"):
-        if key in plain:
-            plain[key] = tuple(plain[key])
-    return Wave(instrument=instrument, languages=languages, **plain)
+    plain: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v
+        for k, v in data.items()
+        if k in _KEYS and k not in ("instrument", "languages", "allow_drafts", "free")
+    }
+    return Wave(
+        instrument=instrument, languages=languages, opening=opening, contacting=contacting, thanks=thanks,
+        quotas=quotas, file=name, **plain,
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- tables
+
+_Told = Callable[[str, str], None]  # of a fault: key, message
+
+
+def _read_opening(given: Mapping[str, Any], fault: _Told) -> Opening:
+    for key, at in given.items():
+        if at.tzinfo is None:
+            fault(f"opening.{key}", "give its offset from UTC too, such as 2026-12-01T08:00:00+00:00")
+            return Opening()
+    opening = Opening(**given)
+    if opening.opens_at and opening.closes_at and opening.opens_at >= opening.closes_at:
+        fault("opening.closes_at", "must be later than opens_at")
+    return opening
+
+
+def _read_contacting(given: Mapping[str, Any], fault: _Told) -> Contact:
+    usual = Contact()
+    read: dict[str, Any] = {k: given.get(k, getattr(usual, k)) for k in _TABLES["contacting"]}
+    if read["start"] >= read["end"]:
+        fault("contacting.end", "must be later than start, on the same day")
+    if "days" in given:
+        days = given["days"]
+        for day in days:
+            if day not in _DAYS:
+                fault("contacting.days", f"{day!r} is none of {', '.join(_DAYS)}")
+        if not days:
+            fault("contacting.days", f"name at least one of {', '.join(_DAYS)}")
+        read["days"] = frozenset(_DAYS.index(day) for day in days if day in _DAYS)
+    if "zone" in given:
+        try:
+            read["zone"] = ZoneInfo(given["zone"])
+        except (ValueError, OSError):  # not found: ZoneInfoNotFoundError, a KeyError
+            fault("contacting.zone", f"{given['zone']!r} is no time zone; write one such as Africa/Accra")
+        except KeyError:
+            fault("contacting.zone", f"no time zone {given['zone']!r} here; write one such as Africa/Accra")
+    for key, least, most in (("reminders", 0, 10), ("reminder_hours", 1, 2400), ("rest_days", 0, 3650)):
+        if not least <= read[key] <= most:
+            fault(f"contacting.{key}", f"must be {least} to {most}")
+    return Contact(**read)
+
+
+def _read_thanks(given: Mapping[str, Any], fault: _Told) -> Thanks | None:
+    money = {}
+    for key in ("amount", "budget"):
+        if key not in given:
+            fault(f"thanks.{key}", 'missing; give an amount in quotation marks, such as "1.50"')
+            continue
+        try:
+            money[key] = Decimal(given[key])
+        except InvalidOperation:
+            fault(f"thanks.{key}", f'{given[key]!r} is no amount; write one such as "1.50"')
+            continue
+        exponent = money[key].as_tuple().exponent
+        if not isinstance(exponent, int) or not 0 < money[key] < 10**9 or exponent < -2:
+            fault(f"thanks.{key}", "must be more than 0 and less than 1000000000, with at most two decimals")
+    if not _CURRENCY.match(given.get("currency", "")):
+        fault("thanks.currency", "must be three capital letters (ISO 4217), such as GHS")
+    if len(money) < 2:
+        return None
+    if money["budget"] < money["amount"]:
+        fault("thanks.budget", "is less than one amount")
+    return Thanks(money["amount"], given.get("currency", ""), money["budget"])

@@ -21,10 +21,11 @@ from gateway.dialogue import Dialogue
 from gateway.health import look_at_parts
 from gateway.lookup import RecordLookup
 from gateway.pages import page_routes
-from gateway.texting import Texting
+from gateway.switchboard import Switchboard
 from gateway.webhooks import Doors, webhook_routes
+from gateway.words import Words
 from storage.database import SchemaError, check_schema, open_engine
-from storage.live import LiveStore, key_id
+from storage.live import LiveStore
 from storage.resp import Unavailable
 from storage.respondents import OtherKeyError, Pseudonyms
 from storage.sealing import Seal
@@ -37,7 +38,7 @@ _SCHEMA_SECONDS = 2.0  # that a start waits for the database
 
 def create_app(
     *,
-    wave: Wave,
+    waves: Sequence[Wave],
     live_url: str,
     database_url: str,
     pseudonym_key: bytes,
@@ -53,12 +54,24 @@ def create_app(
     live = LiveStore(live_url, live_days)
     engine = open_engine(database_url)
     lookup = RecordLookup(engine, live_days)
-    our_key = key_id(pseudonym_key)
-    seal = Seal(pseudonym_key)
-    dialogue = Dialogue(
-        wave, live, Pseudonyms(pseudonym_key), lookup.find, find_instrument=lookup.instrument, seal=seal,
-        find_opt_out=lookup.opted_out,
-    )  # fmt: skip
+    pseudonyms, seal = Pseudonyms(pseudonym_key), Seal(pseudonym_key)
+    board = Switchboard(
+        [
+            Dialogue(
+                wave,
+                live,
+                pseudonyms,
+                lookup.find,
+                find_instrument=lookup.instrument,
+                seal=seal,
+                find_opt_out=lookup.opted_out,
+                count_recorded=lookup.completes,
+            )
+            for wave in waves
+        ],
+        seal,
+    )
+    words = Words(board, live, engine)
     opened: Mapping[str, Sequence[str]] = {"africastalking": secrets} | (
         {"simulator": (simulator_secret,)} if simulator_secret else {}
     )
@@ -72,8 +85,8 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         try:
             try:
-                await _keep_instrument(dialogue)
-                await _keep_key(live, our_key)
+                for dialogue in board.dialogues:
+                    await _keep_instrument(dialogue)
                 await _refuse_other_schema(engine)
             except (InstrumentError, OtherKeyError, SchemaError) as error:
                 app.state.refusal = error
@@ -83,7 +96,12 @@ def create_app(
             gc.collect()
             gc.freeze()
             gc.set_threshold(50_000, 50, 50)
-            yield
+            await words.refresh()
+            keeping_up = asyncio.create_task(words.keep_up())
+            try:
+                yield
+            finally:
+                keeping_up.cancel()
         finally:
             await live.close()
             probe.close()
@@ -95,9 +113,9 @@ def create_app(
     # No interactive documentation page: it loads its scripts from third parties.
     app = FastAPI(title="Dial 16", lifespan=lifespan, docs_url=None, redoc_url=None)
     # The hop's route stands first: routes are tried in order.
-    app.router.routes[:0] = webhook_routes(dialogue, Doors(opened), Texting(dialogue, seal))
+    app.router.routes[:0] = webhook_routes(board, Doors(opened))
     app.router.routes += page_routes(
-        wave=wave,
+        waves=waves,
         simulator_hook=f"/hooks/simulator/{simulator_secret}/ussd" if simulator_secret else None,
         hook_hint="/hooks/africastalking/<secret>/ussd",
         inbox=inbox,
@@ -111,7 +129,7 @@ def create_app(
     @app.get("/health/ready")
     async def health_ready() -> JSONResponse:
         """Every part works (200), or which does not and why (503)."""
-        parts = await asyncio.to_thread(look_at_parts, probe, engine, wave, our_key)
+        parts = await asyncio.to_thread(look_at_parts, probe, engine, board, pseudonyms.key_id)
         ready = all(part["up"] for part in parts.values())
         return JSONResponse({"ready": ready, "parts": parts}, 200 if ready else 503)
 
@@ -119,9 +137,10 @@ def create_app(
 
 
 async def _keep_instrument(dialogue: Dialogue) -> None:
-    """Keeps this instrument version for interviews that outlive it.
+    """Notes the pseudonym key, and keeps this instrument version for interviews that outlive it.
 
-    Raises InstrumentError if other data was fielded under the same version. A live store that is away
+    Raises OtherKeyError if the store's interviews are kept under another key; InstrumentError if other
+    data was fielded under the same version. A live store that is away
     does not keep the gateway from starting: it answers politely until the store is back.
     """
     try:
@@ -140,18 +159,6 @@ async def _keep_instrument(dialogue: Dialogue) -> None:
                 )
             ]
         )
-
-
-async def _keep_key(live: LiveStore, ours: str) -> None:
-    """Notes which pseudonym key this live store's interviews are kept under.
-
-    Raises OtherKeyError if that is another one. A live store that is away is looked at by readiness.
-    """
-    try:
-        if not await live.keep_key(ours):
-            raise OtherKeyError()
-    except Unavailable as error:
-        log.error("%s; the pseudonym key is not compared", error)
 
 
 async def _refuse_other_schema(engine: Engine) -> None:

@@ -8,6 +8,8 @@ What counts as new (see the table in tests/test_dialogue.py):
     an earlier session of this respondent             END: that session is over
     another session                                   a dial: first, resumed, or after the end
 Whoever loses a race reads what the winner stored and answers from that.
+
+While the wave is closed a dial asks no question. A session begun before goes on to its end.
 """
 
 import logging
@@ -15,6 +17,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from flows.engine import (
     Consented,
@@ -26,27 +29,31 @@ from flows.engine import (
     WithdrawalAsked,
     begins_anew,
     dump_effect,
+    heard_when_closed,
     restore,
     step,
 )
 from flows.instrument import UNANSWERED, InstrumentError, parse
 from flows.screen import fixed_text
 from flows.wave import Wave
+from gateway.counting import Counting, CountRecorded
 from gateway.messages import Hop, SessionEnded
 from storage.live import (
     Live,
     LiveStore,
     NewerState,
+    Tally,
     compact,
     hop_entry,
     transcript_digest,
 )
 from storage.record import Recorded
 from storage.resp import Unavailable
-from storage.respondents import Pseudonyms
+from storage.respondents import OtherKeyError, Pseudonyms
 from storage.sealing import Seal
 
 log = logging.getLogger("dial16.dialogue")
+T = TypeVar("T")
 
 _RACES = 4  # lost races before the respondent is asked to dial again; each means another hop was served
 #: After a rebuild the version jumps past anything that was lost on its way to the record.
@@ -75,6 +82,15 @@ class Channel:
     cumulative: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """What a turn wants committed, in one write."""
+
+    live: Live
+    entry: bytes
+    tally: Tally | None = None
+
+
 class Dialogue:
     """The hop's shell around the engine. Holds no state of a respondent."""
 
@@ -88,12 +104,14 @@ class Dialogue:
         find_instrument: Callable[[str], Awaitable[Mapping[str, str] | None]] | None = None,
         seal: Seal | None = None,
         find_opt_out: Callable[[str, int], Awaitable[bool]] | None = None,
+        count_recorded: CountRecorded | None = None,
     ):
         """`find_recorded(respondent, wave, born)` looks a respondent up in the record, where the live
         store born at `born` may have lost what the record has; None also while the record is away.
         `find_instrument(reference)` has the sources of an instrument that the live store has lost.
         `find_opt_out(respondent, born)`: whether the record knows an opt-out that the live store has lost.
-        `seal`: numbers of those who have consented are kept, sealed; None: none is kept."""
+        `seal`: numbers of those who have consented are kept, sealed; None: none is kept.
+        `count_recorded(wave, before)`: the record's completes by quota cell, see gateway/counting.py."""
         self.wave = wave
         self.live = live
         self.pseudonyms = pseudonyms
@@ -102,8 +120,22 @@ class Dialogue:
         self._find_instrument = find_instrument
         self._find_opt_out = find_opt_out
         self.clock = clock
+        self.counting = Counting(live, count_recorded)
         self.home = -1  # birth of the live store that keeps our instrument; none yet
         self._waves = {wave.instrument.reference: wave}
+        self._while_closed: dict[Wave, Wave] = {}
+        self.word = ""  # the operator's, over the file's times: open | close; "" = none
+        opening = wave.opening
+        self.opens_ms = opening.opens_at.timestamp() * 1000 if opening.opens_at else float("-inf")
+        self.closes_ms = opening.closes_at.timestamp() * 1000 if opening.closes_at else float("inf")
+
+    def open_at(self, at: int) -> bool:
+        """Whether the wave takes interviews at `at`, ms."""
+        return self.word == "open" if self.word else self.opens_ms <= at < self.closes_ms
+
+    def closed_since(self, at: int) -> float:
+        """How long, in ms, the file's times have had the wave closed; negative if they have not."""
+        return at - self.closes_ms
 
     async def hop(self, channel: Channel, hop: Hop) -> Screen:
         """The screen that answers a hop. Raises Unavailable; nothing is committed then."""
@@ -119,33 +151,53 @@ class Dialogue:
     async def _answer(
         self, channel: Channel, hop: Hop, respondent: str, live: Live | None, born: int
     ) -> Screen:
-        """Compare, step, commit; again for whoever loses a race."""
-        for _ in range(_RACES):
-            if born != self.home:
-                born = await self.settle(born)
-            stored = live.version if live is not None else 0
+        """Compare, step, commit."""
+
+        async def turn(live: Live | None, born: int) -> tuple[Screen, _Write | None]:
             if live is not None and live.session == hop.session:
                 new = _new_input(live, hop, channel.cumulative)
                 if isinstance(new, _Conflict):
                     await self._note_conflict(live, respondent, new.what)
                 if new is None or isinstance(new, _Conflict):
                     if live.over and not live.ends:
-                        return self.phrase("session_over", live.interview)
-                    return Screen(live.screen, live.ends)
+                        return self.phrase("session_over", live.interview), None
+                    return Screen(live.screen, live.ends), None
                 event: Event = Replied(self.clock(), new)
             elif live is not None and live.knows_past(hop.session):
-                return self.phrase("session_over", live.interview)
+                return self.phrase("session_over", live.interview), None
             else:
                 live = live or await self.recorded(respondent, born)
                 event = self._dialled(hop, respondent, live)
-            screen, after, entry = await self._step(channel, hop, respondent, live, event)
+                if not self.open_at(event.at) and not await self.heard(live):
+                    return self.phrase("wave_closed", live.interview if live else None), None
+            return await self._step(channel, hop, respondent, live, event)
+
+        return await self._in_turn(self.wave.id, respondent, live, born, turn)
+
+    async def _in_turn(
+        self,
+        wave: str,
+        respondent: str,
+        live: Live | None,
+        born: int,
+        turn: Callable[[Live | None, int], Awaitable[tuple[T, _Write | None]]],
+    ) -> T:
+        """What `turn` answers to the live record as it stands, once what it wants stored there (None:
+        nothing) is committed; again, on what the winner stored, for whoever loses a race."""
+        for _ in range(_RACES):
+            if born != self.home:
+                born = await self.settle(born)
+            answer, write = await turn(live, born)
+            if write is None:
+                return answer
             try:
-                await self.live.commit(stored, respondent, after, entry)
-                return screen
+                stored = live.version if live else 0
+                await self.live.commit(stored, respondent, write.live, write.entry, write.tally)
+                return answer
             except NewerState as newer:
                 live = newer.live
                 if live is None:  # lost since it was read, perhaps with the whole store
-                    live, born = await self.live.read(self.wave.id, respondent)
+                    live, born = await self.live.read(wave, respondent)
         raise Unavailable("live store: too many hops of one respondent at once")
 
     def _refusal(self, request: Hop | SessionEnded) -> str | None:
@@ -158,13 +210,13 @@ class Dialogue:
 
     async def _step(
         self, channel: Channel, hop: Hop, respondent: str, live: Live | None, event: Event
-    ) -> tuple[Screen, Live, bytes]:
-        """The engine's step on `live`: the screen, the record to store, and the stream's entry."""
+    ) -> tuple[Screen, _Write]:
+        """The engine's step on `live`: the screen, and what to store."""
         interview = live.interview if live else None
         wave = self.wave  # what begins anew begins on the instrument of today
         if interview and (isinstance(event, Replied) or not begins_anew(wave, interview, event.at)):
             wave = await self.wave_on(interview.instrument)
-        taken = step(wave, interview, event)
+        taken = await self.counting.step(self.at(wave, event.at), interview, event)
         screen = taken.screen
         seen, digest = _seen(hop, channel.cumulative)
         effects = [dump_effect(e) for e in taken.effects]
@@ -175,7 +227,8 @@ class Dialogue:
             )  # fmt: skip
             consented = any(isinstance(e, Consented) for e in taken.effects)
             sealed = self._sealed(hop.msisdn, respondent, taken.interview) if consented else {}
-            return screen, after, hop_entry(after, respondent, event.at, effects, None, **sealed)
+            entry = hop_entry(after, respondent, event.at, effects, None, **sealed)
+            return screen, _Write(after, entry, await self.tally(live, after))
         after = Live(
             (live.version if live else 0) + 1, hop.session, seen, digest, 1, screen.ends,
             live.past_with(live.session) if live else "", screen.text, screen.ends, taken.interview,
@@ -187,7 +240,17 @@ class Dialogue:
             "extension": _address(wave, live, hop.text),
         }
         sealed = self._sealed(hop.msisdn, respondent, taken.interview)
-        return screen, after, hop_entry(after, respondent, event.at, effects, opened, **sealed)
+        entry = hop_entry(after, respondent, event.at, effects, opened, **sealed)
+        return screen, _Write(after, entry, await self.tally(live, after))
+
+    async def tally(self, live: Live | None, after: Live) -> Tally | None:
+        """What storing `after` over `live`, which may be rebuilt from the record, changes in the counts of
+        quota cells."""
+        if not self.wave.quotas or after.interview.wave != self.wave.id:
+            return None
+        before = (await self.wave_on(live.interview.instrument), live.interview) if live else None
+        now = (await self.wave_on(after.interview.instrument), after.interview)
+        return await self.counting.tally(before, now, after.interview.last_at)
 
     def _sealed(self, msisdn: str, respondent: str, interview: Interview) -> dict[str, str]:
         """The sealed number of somebody who has consented, for reminders: with the consent, and with the
@@ -212,10 +275,13 @@ class Dialogue:
     # ---- what is not in the live store
 
     async def keep_instrument(self) -> bool:
-        """Makes a live store ours: keeps our instrument there, for interviews that outlive it. False if
-        the store has other data under the same version. Raises Unavailable."""
+        """Makes a live store ours: notes the pseudonym key and keeps our instrument there, for interviews
+        that outlive it. False if the store has other data under the same version. Raises OtherKeyError
+        if its interviews are kept under another key; Unavailable."""
         ours = self.wave.instrument
         born = await self.live.mark_born(self.clock())
+        if not await self.live.keep_key(self.pseudonyms.key_id):
+            raise OtherKeyError()
         stands = await self.live.keep_instrument(ours.reference, ours.digest, dict(ours.sources))
         if stands == ours.digest:
             self.home = born
@@ -225,7 +291,11 @@ class Dialogue:
         """In a live store that was away at our start, or has been emptied; when it was born."""
         if not born:
             log.warning("live store found empty; interviews are rebuilt from the record as people dial")
-        if not await self.keep_instrument():
+        try:
+            ours = await self.keep_instrument()
+        except OtherKeyError as error:
+            raise Unavailable(str(error)) from None
+        if not ours:
             reference = self.wave.instrument.reference
             raise Unavailable(f"{reference} has been fielded with other texts; raise the version")
         return self.home
@@ -262,6 +332,20 @@ class Dialogue:
         self._waves[reference] = wave
         return wave
 
+    def at(self, wave: Wave, at: int) -> Wave:
+        """`wave` as it is at `at`: closed or not."""
+        if self.open_at(at):
+            return wave
+        if wave not in self._while_closed:
+            self._while_closed[wave] = replace(wave, closed=True)
+        return self._while_closed[wave]
+
+    async def heard(self, live: Live | None) -> bool:
+        """Whether a dial has a dialogue while the wave is closed."""
+        if live is None:
+            return False
+        return heard_when_closed(await self.wave_on(live.interview.instrument), live.interview)
+
     # ---- the session's end, and notes
 
     async def session_ended(self, channel: Channel, notice: SessionEnded) -> None:
@@ -286,31 +370,26 @@ class Dialogue:
             "service_code": notice.service_code,
             "error": notice.error,
         }
-        for _ in range(_RACES):
-            live, _ = await self.live.read(self.wave.id, respondent)
+
+        async def turn(live: Live | None, born: int) -> tuple[bool, _Write | None]:
             if live is None or live.session != notice.session or live.over:
-                break
-            after = replace(live, version=live.version + 1, over=True)
-            try:
-                await self.live.commit(live.version, respondent, after, compact(entry))
-                return
-            except NewerState:
-                continue
-        await self.live.append(compact(entry))
+                return False, None
+            return True, _Write(replace(live, version=live.version + 1, over=True), compact(entry))
+
+        live, born = await self.live.read(self.wave.id, respondent)
+        if not await self._in_turn(self.wave.id, respondent, live, born, turn):
+            await self.live.append(compact(entry))
 
     async def withdraw(self, msisdn: str, wave_id: str | None = None) -> str | None:
         """Withdraws a respondent who asked the office for it, from this wave or an earlier one; the
         receipt, None where live store and record know nobody of that number. Raises Unavailable."""
         respondent, wave_id = self.pseudonyms.of(msisdn), wave_id or self.wave.id
-        live, born = await self.live.read(wave_id, respondent)
-        for _ in range(_RACES):
-            if born != self.home:
-                born = await self.settle(born)
-            stored = live.version if live is not None else 0
+
+        async def turn(live: Live | None, born: int) -> tuple[str | None, _Write | None]:
             if live is None and wave_id == self.wave.id:
                 live = await self.recorded(respondent, born)
             if live is None:
-                return None
+                return None, None
             at = self.clock()
             wave = await self.wave_on(live.interview.instrument)
             taken = step(wave, live.interview, WithdrawalAsked(at))
@@ -319,14 +398,13 @@ class Dialogue:
                 screen=taken.screen.text, ends=True, interview=taken.interview,
             )  # fmt: skip
             entry = hop_entry(after, respondent, at, [dump_effect(e) for e in taken.effects], None)
-            try:
-                await self.live.commit(stored, respondent, after, entry)
-                return taken.interview.receipt
-            except NewerState as newer:
-                live = newer.live
-                if live is None:
-                    live, born = await self.live.read(wave_id, respondent)
-        raise Unavailable("live store: too many hops of one respondent at once")
+            return taken.interview.receipt, _Write(after, entry, await self.tally(live, after))
+
+        live, born = await self.live.read(wave_id, respondent)
+        # Of somebody unknown nothing is written: under a wrong key, an empty store would be made that key's.
+        if live is None and (wave_id != self.wave.id or await self.recorded(respondent, born) is None):
+            return None
+        return await self._in_turn(wave_id, respondent, live, born, turn)
 
     async def _note_conflict(self, live: Live, respondent: str, what: str) -> None:
         log.info("conflict %s interview=%s session=%s", what, live.interview.id, live.session)

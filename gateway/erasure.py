@@ -1,5 +1,6 @@
 """Withdrawal at the office's request: for respondents who write or call instead of dialling."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, select
@@ -21,12 +22,18 @@ class Erased:
 
 
 async def erase_respondent(
-    msisdn: str, *, wave: Wave, live_url: str, database_url: str, pseudonym_key: bytes, live_days: int
+    msisdn: str,
+    *,
+    waves: Sequence[Wave],
+    live_url: str,
+    database_url: str,
+    pseudonym_key: bytes,
+    live_days: int,
 ) -> Erased:
     """Takes a respondent's answers of every wave out of the live store and the record.
 
-    Raises OtherKeyError under another key than the live store's; Unavailable or SQLAlchemyError while
-    a store is away: nothing is promised then, try again.
+    `waves`: those fielded now. Raises OtherKeyError under another key than the live store's; Unavailable
+    or SQLAlchemyError while a store is away: nothing is promised then, try again.
     """
     live, engine = LiveStore(live_url, live_days), open_engine(database_url)
     try:
@@ -35,12 +42,23 @@ async def erase_respondent(
             raise OtherKeyError()
         pseudonyms = Pseudonyms(pseudonym_key)
         lookup = RecordLookup(engine, live_days)
-        dialogue = Dialogue(wave, live, pseudonyms, lookup.find, find_instrument=lookup.instrument)
+        dialogues = {
+            wave.id: Dialogue(
+                wave,
+                live,
+                pseudonyms,
+                lookup.find,
+                find_instrument=lookup.instrument,
+                count_recorded=lookup.completes,
+            )
+            for wave in waves
+        }
+        any_of_them = next(iter(dialogues.values()))  # for a wave that is over: it needs its id only
         respondent = pseudonyms.of(msisdn)
         receipts, interviews = [], 0
-        # This wave too where the record does not know it yet: what was said is on its way.
-        for wave_id in dict.fromkeys((wave.id, *_waves_of(engine, respondent))):
-            receipt = await dialogue.withdraw(msisdn, wave_id)
+        # These waves too where the record does not know them yet: what was said is on its way.
+        for wave_id in dict.fromkeys((*dialogues, *_waves_of(engine, respondent))):
+            receipt = await dialogues.get(wave_id, any_of_them).withdraw(msisdn, wave_id)
             interviews += erase(engine, respondent, wave_id, receipt)
             if receipt:
                 receipts.append(receipt)

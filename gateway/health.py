@@ -6,8 +6,8 @@ import redis
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from flows.wave import Wave
 from gateway.jobs import worker_health
+from gateway.switchboard import Switchboard
 from storage.database import SchemaError, check_schema
 from storage.live import KEY_ID
 from storage.rates import paused_senders
@@ -17,12 +17,10 @@ from storage.sweep import held_count
 
 
 def look_at_parts(
-    probe: "redis.Redis", engine: Engine, wave: Wave, our_key: str
+    probe: "redis.Redis", engine: Engine, board: Switchboard, our_key: str
 ) -> dict[str, dict[str, Any]]:
     """Each part: whether it is up, and a line for the operator. `our_key`: the pseudonym key's id."""
-    parts: dict[str, dict[str, Any]] = {
-        "instrument": {"up": True, "detail": f"{wave.instrument.reference}, wave {wave.id}"}
-    }
+    parts: dict[str, dict[str, Any]] = {"instrument": {"up": True, "detail": _waves(board)}}
     try:
         probe.ping()
         stands = cast(bytes | None, probe.get(KEY_ID))
@@ -50,6 +48,14 @@ def look_at_parts(
     said = _sending(probe, engine) if reached else "unknown while a store is away"
     parts["sending"] = {"up": True, "detail": said}
     return parts
+
+
+def _waves(board: Switchboard) -> str:
+    """The waves served. A closed one is no reason to take the gateway out of service."""
+    return "; ".join(
+        f"{d.wave.instrument.reference}, wave {d.wave.id}" + ("" if d.open_at(d.clock()) else " (closed)")
+        for d in board.dialogues
+    )
 
 
 def _sending(probe: "redis.Redis", engine: Engine) -> str:

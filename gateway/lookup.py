@@ -10,9 +10,11 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Engine, select
 
+from flows.wave import Wave
 from gateway.faults import where
 from storage.database import reading
 from storage.models import StoredInstrument, table_of
+from storage.quota import completes
 from storage.record import Recorded, find_interview, has_opted_out, knows_before
 
 log = logging.getLogger("dial16.lookup")
@@ -23,6 +25,7 @@ T = TypeVar("T")
 _RECORD_SECONDS = 1.0
 _RECORD_AWAY_SECONDS = 10.0  # how long the record is left alone after it failed
 _ASK_AGAIN_SECONDS = 60.0
+_COUNT_SECONDS = 60.0  # all completes of a wave; nobody waits for it to the end
 
 
 class RecordLookup:
@@ -71,14 +74,19 @@ class RecordLookup:
             self._knows_more = {born: (knows, now)}
         return knows
 
-    async def _asked(self, question: Coroutine[Any, Any, T]) -> T | None:
+    async def completes(self, wave: Wave, before: int) -> Mapping[str, int] | None:
+        """How many completes each quota cell of `wave` had before a moment, ms."""
+        moment = datetime.fromtimestamp(before / 1000, UTC)
+        return await self._asked(asyncio.to_thread(completes, self._engine, wave, moment), _COUNT_SECONDS)
+
+    async def _asked(self, question: Coroutine[Any, Any, T], seconds: float = _RECORD_SECONDS) -> T | None:
         """The record's answer; None while it is away or slow, and for some seconds after."""
         now = time.monotonic()
         if now < self._away_until:
             question.close()
             return None
         try:
-            async with asyncio.timeout(_RECORD_SECONDS):
+            async with asyncio.timeout(seconds):
                 return await question
         except Exception as error:
             self._away_until = now + _RECORD_AWAY_SECONDS

@@ -8,13 +8,17 @@ Nothing is sent from here. What there is to say stands in the stream's entry (`s
 sealed, and workers send it: so one script makes the step, the reply and the memory of the message's id
 one thing, and the aggregator, which repeats a message until it hears 200, can repeat it for 12 hours.
 A conversation by SMS is a session to the record: `sms:` and the id of the message that began it.
+
+While the wave is closed a text asks for no question either. By SMS nobody hangs up, so an interview that
+the close finds under way goes on for as long as no answer takes longer than half an hour.
 """
 
 import logging
 from dataclasses import replace
 
-from flows.engine import Dialled, Event, Replied, begins_anew, dump_effect, lapsed, step
-from flows.reading import read_text
+from flows.engine import Dialled, Event, Replied, begins_anew, dump_effect, lapsed
+from flows.interview import Interview
+from flows.reading import clean_text, is_keyword, read_text
 from gateway.dialogue import Dialogue
 from gateway.messages import DeliveryReport, InboundSms, OptOut
 from storage.live import Live, Standing, compact, hop_entry
@@ -25,24 +29,27 @@ log = logging.getLogger("dial16.texting")
 
 _RACES = 4  # lost races before the aggregator is to send the message again
 _SESSION = "sms:"
+#: As long as the slowest networks keep a text back; after that who wrote has put the phone away.
+_UNDER_WAY_MS = 30 * 60_000
+_ASKED = ("language", "item", "why", "stuck", "pause")  # stages of the interview itself
 
 
 class Texting:
     """The text message's shell around the engine. Holds no state of a respondent."""
 
     def __init__(self, dialogue: Dialogue, seal: Seal):
-        self._dialogue = dialogue
+        self.dialogue = dialogue
         self._seal = seal
         self._live = dialogue.live
 
     @property
     def open(self) -> bool:
         """Whether this wave can be texted to."""
-        return bool(self._dialogue.wave.sms_sender)
+        return bool(self.dialogue.wave.sms_sender)
 
     async def text(self, aggregator: str, message: InboundSms) -> None:
         """Takes a message in, once. Raises Unavailable; then it must be sent again."""
-        dialogue = self._dialogue
+        dialogue = self.dialogue
         wave = dialogue.wave
         respondent = dialogue.pseudonyms.of(message.msisdn)
         for _ in range(_RACES):
@@ -66,21 +73,32 @@ class Texting:
                 what = "dial"  # rebuilt from the record, which may not know what was asked last
             if what in ("dial", "reply", "help") and not message.msisdn.startswith(wave.countries):
                 what = "none"
+            if what in ("dial", "reply") and not dialogue.open_at(at):
+                what = await self._while_closed(what, message, live, at)
             if what in ("dial", "reply"):
                 back = {"opted_in": True} if out else {}
                 after, entry = await self._hop(aggregator, message, respondent, live, what, at, back)
                 opted_out = "0" if back else ""
+                tally = await dialogue.tally(live, after)
             else:
-                after, opted_out = None, str(at) if lost else ""
+                after, opted_out, tally = None, str(at) if lost else "", None
                 if what == "stop" and not out:
                     after, opted_out = _closed(found.live), str(at)
                 entry = self._command(aggregator, message, respondent, found, what, at, out)
             if await self._live.commit_text(
                 wave.id, respondent, aggregator, message.id, found,
-                live=after, opted_out=opted_out, entry=entry,
+                live=after, opted_out=opted_out, entry=entry, tally=tally,
             ):  # fmt: skip
                 return
         raise Unavailable("live store: too many messages of one respondent at once")
+
+    async def _while_closed(self, what: str, message: InboundSms, live: Live | None, at: int) -> str:
+        """What a dial or a reply is taken as while the wave is closed. Only a keyword is told that it is."""
+        if what == "reply" and live is not None and _under_way(live.interview, at):
+            return "reply"
+        if await self.dialogue.heard(live):
+            return "dial"
+        return "closed" if is_keyword(self.dialogue.wave, clean_text(message.text)) else "none"
 
     async def _hop(
         self,
@@ -95,7 +113,7 @@ class Texting:
         """The engine's step: the record to store, and the stream's entry with the reply in it.
 
         `back`: what the entry says of somebody who had opted out and texts the keyword."""
-        dialogue = self._dialogue
+        dialogue = self.dialogue
         wave = dialogue.wave  # what begins anew begins on the instrument of today
         event: Event = Replied(at, message.text)
         if what == "dial" or live is None:
@@ -107,7 +125,8 @@ class Texting:
             )
         if live and (isinstance(event, Replied) or not begins_anew(wave, live.interview, at)):
             wave = await dialogue.wave_on(live.interview.instrument)
-        taken = step(wave, live.interview if live else None, event)
+        before = live.interview if live else None
+        taken = await dialogue.counting.step(dialogue.at(wave, at), before, event)
         new = live is None or isinstance(event, Dialled)
         after = Live(
             version=(live.version if live else 0) + 1,
@@ -148,8 +167,9 @@ class Texting:
     ) -> bytes:
         """The entry of a message that is no step of an interview. An opt-out is confirmed once, and
         nothing follows it, not even help."""
-        dialogue = self._dialogue
-        say = {"help": "help", "stop": "opted_out"}.get(what, "") if not opted_out else ""
+        dialogue = self.dialogue
+        words = {"help": "help", "stop": "opted_out", "closed": "wave_closed"}
+        say = words.get(what, "") if not opted_out else ""
         entry: dict[str, object] = {
             "kind": "text_command",
             "respondent": respondent,
@@ -179,7 +199,7 @@ class Texting:
 
     async def opted_out(self, aggregator: str, notice: OptOut) -> None:
         """The aggregator says that somebody wants no more messages; it has confirmed that itself."""
-        dialogue = self._dialogue
+        dialogue = self.dialogue
         respondent = dialogue.pseudonyms.of(notice.msisdn)
         at = dialogue.clock()
         entry = {"kind": "opted_out", "respondent": respondent, "at": at, "aggregator": aggregator}
@@ -198,8 +218,8 @@ class Texting:
         """Notes what became of a message that we sent. The recorder tells which, and whether it is news."""
         entry = {
             "kind": "delivery_report",
-            "respondent": self._dialogue.pseudonyms.of(report.msisdn) if report.msisdn else None,
-            "at": self._dialogue.clock(),
+            "respondent": self.dialogue.pseudonyms.of(report.msisdn) if report.msisdn else None,
+            "at": self.dialogue.clock(),
             "aggregator": aggregator,
             "message_id": report.message_id,
             "status": report.status,
@@ -215,3 +235,8 @@ def _closed(live: Live | None) -> Live | None:
         return None
     by_sms = live.session.startswith(_SESSION)
     return replace(live, version=live.version + 1, over=live.over or by_sms, ends=live.ends or by_sms)
+
+
+def _under_way(interview: Interview, at: int) -> bool:
+    """Whether an answer at `at`, ms, still belongs to the conversation: in a menu, or soon enough."""
+    return interview.stage not in _ASKED or at - interview.last_at <= _UNDER_WAY_MS

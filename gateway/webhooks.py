@@ -2,7 +2,7 @@
 
     POST /hooks/{aggregator}/{secret}/ussd           one hop
     POST /hooks/{aggregator}/{secret}/ussd/events    the end of a session
-    POST /hooks/{aggregator}/{secret}/sms            a text message; 404 for a wave without texting
+    POST /hooks/{aggregator}/{secret}/sms            a text message; 404 if no wave takes them
     POST /hooks/{aggregator}/{secret}/sms/delivery   what became of a message that we sent
     POST /hooks/{aggregator}/{secret}/sms/opt-out    somebody wants no more messages
 
@@ -23,10 +23,10 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from gateway.aggregators import AGGREGATORS, Aggregator
-from gateway.dialogue import Channel, Dialogue, NotServed
+from gateway.dialogue import Channel, NotServed
 from gateway.faults import where
 from gateway.messages import WireError
-from gateway.texting import Texting
+from gateway.switchboard import Switchboard
 from storage.resp import Unavailable
 
 log = logging.getLogger("dial16.webhooks")
@@ -55,8 +55,8 @@ class Doors:
 class _Hook:
     """One webhook as an ASGI app."""
 
-    def __init__(self, dialogue: Dialogue, doors: Doors):
-        self._dialogue = dialogue
+    def __init__(self, board: Switchboard, doors: Doors):
+        self._board = board
         self._doors = doors
         self._channels = {n: Channel(n, a.cumulative) for n, a in AGGREGATORS.items()}
 
@@ -84,15 +84,15 @@ class UssdHook(_Hook):
         hop = aggregator.read_hop(body)
         try:
             async with asyncio.timeout(HARD_STOP_SECONDS):
-                screen = await self._dialogue.hop(channel, hop)
+                screen = await self._board.hop(channel, hop)
         except (Unavailable, TimeoutError) as error:
             log.error("hop not served session=%s: %s", hop.session, str(error) or "hard stop")
             known = error.interview if isinstance(error, NotServed) else None
-            screen = self._dialogue.phrase("unavailable", known)
+            screen = self._board.phrase("unavailable", known, hop.service_code)
         except Exception as error:
             # Never the error's text: it may quote an answer.
             log.error("hop failed session=%s: %s at %s", hop.session, type(error).__name__, where(error))
-            screen = self._dialogue.phrase("unavailable")
+            screen = self._board.phrase("unavailable", code=hop.service_code)
         return aggregator.write_screen(screen.text, screen.ends)
 
 
@@ -131,28 +131,22 @@ class SessionEndedHook(_NoticeHook):
     ) -> tuple[Coroutine[None, None, None], str]:
         """Answers 200 whatever the status word: an error would only start retries."""
         notice = aggregator.read_session_ended(body)
-        return self._dialogue.session_ended(channel, notice), f"session={notice.session}"
+        return self._board.session_ended(channel, notice), f"session={notice.session}"
 
 
-class _SmsHook(_NoticeHook):
-    def __init__(self, dialogue: Dialogue, doors: Doors, texting: Texting):
-        super().__init__(dialogue, doors)
-        self._texting = texting
-
-
-class InboundSmsHook(_SmsHook):
+class InboundSmsHook(_NoticeHook):
     what = logged_as = "message"
 
     def take(
         self, aggregator: Aggregator, channel: Channel, body: bytes
     ) -> tuple[Coroutine[None, None, None], str]:
-        if not self._texting.open:
-            raise WireError(404, "this wave takes no text messages")
+        if not self._board.texted:
+            raise WireError(404, "no wave here takes text messages")
         message = aggregator.read_inbound_sms(body)
-        return self._texting.text(channel.aggregator, message), f"id={message.id}"
+        return self._board.text(channel.aggregator, message), f"id={message.id}"
 
 
-class DeliveryReportHook(_SmsHook):
+class DeliveryReportHook(_NoticeHook):
     what = "report"
     logged_as = "delivery report"
 
@@ -161,31 +155,28 @@ class DeliveryReportHook(_SmsHook):
     ) -> tuple[Coroutine[None, None, None], str]:
         """Answers 200 whatever the status word."""
         report = aggregator.read_delivery_report(body)
-        return self._texting.delivered(channel.aggregator, report), f"id={report.message_id}"
+        return self._board.delivered(channel.aggregator, report), f"id={report.message_id}"
 
 
-class OptOutHook(_SmsHook):
+class OptOutHook(_NoticeHook):
     what = logged_as = "opt-out"
 
     def take(
         self, aggregator: Aggregator, channel: Channel, body: bytes
     ) -> tuple[Coroutine[None, None, None], str]:
-        return self._texting.opted_out(channel.aggregator, aggregator.read_opt_out(body)), "-"
+        return self._board.opted_out(channel.aggregator, aggregator.read_opt_out(body)), "-"
 
 
-def webhook_routes(dialogue: Dialogue, doors: Doors, texting: Texting | None = None) -> list[BaseRoute]:
-    """The routes; those of SMS only with `texting`."""
+def webhook_routes(board: Switchboard, doors: Doors) -> list[BaseRoute]:
+    """The routes."""
     at = "/hooks/{aggregator}/{secret}"
     hooks: dict[str, _Hook] = {
-        "ussd": UssdHook(dialogue, doors),
-        "ussd/events": SessionEndedHook(dialogue, doors),
+        "ussd": UssdHook(board, doors),
+        "ussd/events": SessionEndedHook(board, doors),
+        "sms": InboundSmsHook(board, doors),
+        "sms/delivery": DeliveryReportHook(board, doors),
+        "sms/opt-out": OptOutHook(board, doors),
     }
-    if texting is not None:
-        hooks |= {
-            "sms": InboundSmsHook(dialogue, doors, texting),
-            "sms/delivery": DeliveryReportHook(dialogue, doors, texting),
-            "sms/opt-out": OptOutHook(dialogue, doors, texting),
-        }
     return [
         Route(f"{at}/{path}", hook, methods=["POST"], name=path.replace("/", "_"))
         for path, hook in hooks.items()

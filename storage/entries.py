@@ -98,7 +98,7 @@ class TextCommand:
     respondent: str
     at: datetime
     wave: str | None
-    what: str  # stop | help | none
+    what: str  # stop | help | none | closed
     message_id: str | None  # the aggregator's, of the text
     outgoing: Outgoing | None
 
@@ -130,6 +130,7 @@ STOP = "stop"
 _INTEGER: tuple[type, ...] = (int,)
 _KINDS: Mapping[Any, tuple[type, ...]] = {
     str: (str,), int: _INTEGER, float: (int, float), bool: (bool,), dict[str, float]: (dict,),
+    dict[str, str]: (dict,),
 }  # fmt: skip
 #: Each effect's fields and the JSON types they may have, from its dataclass.
 _EFFECT_FIELDS: Mapping[str, tuple[tuple[str, tuple[type, ...]], ...]] = {

@@ -6,7 +6,9 @@
     dial16:events                         what happened, a stream that the recorder folds into SQL
     dial16:instruments                    every instrument version that a live interview may be on
     dial16:born                           when this store was last found empty, ms
+    dial16:waves                          the operator's word on waves, a copy: see waves.py
     dial16:key                            tells whether pseudonyms are still made with the same key
+    dial16:quota:{wave}:{quotas}          how many completes each quota cell has, see gateway/counting.py
 
 The write is one script: if the version is the one that was read, the state is set and the events
 are appended, else what is there now comes back and nothing is written.
@@ -14,6 +16,7 @@ are appended, else what is there now comes back and nothing is written.
 
 import hashlib
 import hmac
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,20 +30,37 @@ EVENTS = "dial16:events"
 _INSTRUMENTS = "dial16:instruments"
 _BORN = "dial16:born"
 KEY_ID = "dial16:key"
+WAVES = "dial16:waves"
 _OPTED_OUT = "dial16:opted-out"
 _MESSAGE = "dial16:message"
+_QUOTA = "dial16:quota"
+#: Beside the counts of cells, whose names never begin with a colon: since when completes are counted here
+#: one by one, ms; and whether those of before have been added.
+_SINCE, _BASE = ":since", ":base"
 
-_COMMIT = """
+
+def _counting(key: int, at: int) -> str:
+    """The end of a commit: the changes of a `Tally` in KEYS[key] from ARGV[at] on, if there is one."""
+    return f"""
+if ARGV[{at}] then
+  redis.call('HSETNX', KEYS[{key}], '{_SINCE}', ARGV[{at}])
+  for n = {at + 1}, #ARGV, 2 do redis.call('HINCRBY', KEYS[{key}], ARGV[n], ARGV[n + 1]) end
+  redis.call('EXPIRE', KEYS[{key}], ARGV[3])
+end
+return 1
+"""
+
+
+_COMMIT = f"""
 if redis.call('GETRANGE', KEYS[1], 0, 7) ~= ARGV[1] then return redis.call('GET', KEYS[1]) end
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 redis.call('XADD', KEYS[2], '*', 'e', ARGV[4])
-return 1
-"""
+{_counting(3, 5)}"""
 _COMMIT_SHA = hashlib.sha1(_COMMIT.encode()).hexdigest()
 
 # A text message is one step, however often it comes: 2 says that it had been taken in before. Nothing
 # may have changed since the read, neither the interview nor the opt-out. "" leaves a thing as it is.
-_COMMIT_TEXT = """
+_COMMIT_TEXT = f"""
 if ARGV[5] ~= '' and redis.call('EXISTS', KEYS[3]) == 1 then return 2 end
 if redis.call('GETRANGE', KEYS[1], 0, 7) ~= ARGV[1] then return 0 end
 if (redis.call('GET', KEYS[4]) or '') ~= ARGV[6] then return 0 end
@@ -49,15 +69,45 @@ if ARGV[7] == '0' then redis.call('DEL', KEYS[4])
 elseif ARGV[7] ~= '' then redis.call('SET', KEYS[4], ARGV[7]) end
 if ARGV[5] ~= '' then redis.call('SET', KEYS[3], '1', 'EX', ARGV[5]) end
 if ARGV[4] ~= '' then redis.call('XADD', KEYS[2], '*', 'e', ARGV[4]) end
-return 1
-"""
+{_counting(5, 8)}"""
 _COMMIT_TEXT_SHA = hashlib.sha1(_COMMIT_TEXT.encode()).hexdigest()
 #: Aggregators repeat a message for up to 12 hours; somebody may also play a day again by hand.
 _MESSAGE_SECONDS = str(7 * 86_400)
 
+_BEGIN_COUNTS = """
+redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return redis.call('HGET', KEYS[1], ARGV[1])
+"""
+# Once, and only to what has been counted since then: the store may have been emptied in between.
+_ADD_COUNTS = """
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+if redis.call('HSETNX', KEYS[1], ARGV[3], '1') == 0 then return 0 end
+for n = 4, #ARGV, 2 do redis.call('HINCRBY', KEYS[1], ARGV[n], ARGV[n + 1]) end
+return 1
+"""
+
 _SESSIONS_REMEMBERED = 8  # closed sessions whose late repeats are told from a redial
 #: JSON as stored: no spaces, UTF-8. orjson: the standard encoder takes four times as long, twice a hop.
 compact = orjson.dumps
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Completes that a step adds to quota cells or takes from them, counted in the same write."""
+
+    quotas: str  # which: `counts_key`
+    at: int  # of the step, ms
+    changes: tuple[tuple[str, int], ...]  # cell by `count_name`, 1 or -1
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        return (str(self.at), *(str(word) for change in self.changes for word in change))
+
+
+def counts_key(wave: str, quotas: str) -> str:
+    """Where a wave's completes by cell are; `quotas` tells apart what is counted."""
+    return f"{_QUOTA}:{wave}:{quotas}"
 
 
 class NewerState(Exception):
@@ -180,20 +230,25 @@ class LiveStore:
         raw, born = await self._call("MGET", _key(wave, respondent), _BORN)
         return (load_live(raw) if raw else None), int(born or 0)
 
-    async def commit(self, version: int, respondent: str, live: Live, entry: bytes) -> None:
-        """Stores `live` over the `version` that was read (0: nothing), together with its entry.
+    async def commit(
+        self, version: int, respondent: str, live: Live, entry: bytes, tally: Tally | None = None
+    ) -> None:
+        """Stores `live` over the `version` that was read (0: nothing), together with its entry and tally.
 
         Raises NewerState when somebody else has stored a state since.
         """
-        keys = (_key(live.interview.wave, respondent), EVENTS)
+        keys: tuple[str, ...] = (_key(live.interview.wave, respondent), EVENTS)
         expected = f"{version:08x}" if version else ""
-        values = (expected, dump_live(live), self._keep_seconds, entry)
+        values: tuple[str | bytes, ...] = (expected, dump_live(live), self._keep_seconds, entry)
+        if tally is not None:
+            keys, values = (*keys, tally.quotas), (*values, *tally.values)
+        count = str(len(keys))
         try:
-            answer = await self._call("EVALSHA", _COMMIT_SHA, "2", *keys, *values)
+            answer = await self._call("EVALSHA", _COMMIT_SHA, count, *keys, *values)
         except hiredis.ReplyError as error:
             if not str(error).startswith("NOSCRIPT"):
                 raise Unavailable(f"live store: refused ({str(error).split(' ', 1)[0]})") from None
-            answer = await self._call("EVAL", _COMMIT, "2", *keys, *values)
+            answer = await self._call("EVAL", _COMMIT, count, *keys, *values)
         if answer != 1:
             raise NewerState(load_live(answer) if answer else None)
 
@@ -215,23 +270,42 @@ class LiveStore:
         live: Live | None = None,
         opted_out: str = "",
         entry: bytes = b"",
+        tally: Tally | None = None,
     ) -> bool:
         """Takes a text message in: stores `live` if given, opts out at `opted_out` ("0": in again, "":
-        neither), appends `entry`, remembers the message. False if something has changed since it was
-        `found`: read again. True also if the message had been taken in before."""
-        keys = _text_keys(wave, respondent, aggregator, message)
+        neither), appends `entry`, counts `tally`, remembers the message. False if something has changed
+        since it was `found`: read again. True also if the message had been taken in before."""
+        keys: tuple[str, ...] = _text_keys(wave, respondent, aggregator, message)
         version = found.live.version if found.live else 0
-        values = (
+        values: tuple[str | bytes, ...] = (
             f"{version:08x}" if version else "", dump_live(live) if live else b"", self._keep_seconds, entry,
             _MESSAGE_SECONDS if message else "", found.opted_out, opted_out,
         )  # fmt: skip
+        if tally is not None:
+            keys, values = (*keys, tally.quotas), (*values, *tally.values)
+        count = str(len(keys))
         try:
-            answer = await self._call("EVALSHA", _COMMIT_TEXT_SHA, "4", *keys, *values)
+            answer = await self._call("EVALSHA", _COMMIT_TEXT_SHA, count, *keys, *values)
         except hiredis.ReplyError as error:
             if not str(error).startswith("NOSCRIPT"):
                 raise Unavailable(f"live store: refused ({str(error).split(' ', 1)[0]})") from None
-            answer = await self._call("EVAL", _COMMIT_TEXT, "4", *keys, *values)
+            answer = await self._call("EVAL", _COMMIT_TEXT, count, *keys, *values)
         return bool(answer)
+
+    async def read_counts(self, quotas: str, cells: Sequence[str]) -> dict[str, int] | None:
+        """Completes of these cells; None while those of before this store counted are not added."""
+        based, *counts = await self._call("HMGET", quotas, _BASE, *cells)
+        return None if based is None else {c: int(n or 0) for c, n in zip(cells, counts, strict=True)}
+
+    async def begin_counts(self, quotas: str, at: int) -> int:
+        """Counts here from now on; since when, ms: `at` if it is the first to say so."""
+        words = (quotas, _SINCE, str(at), self._keep_seconds)
+        return int(await self._call("EVAL", _BEGIN_COUNTS, "1", *words))
+
+    async def add_counts(self, quotas: str, since: int, counts: Mapping[str, int]) -> None:
+        """Adds the completes of before `since`, once, whoever else does the same."""
+        words = [str(word) for pair in counts.items() for word in pair]
+        await self._call("EVAL", _ADD_COUNTS, "1", quotas, _SINCE, str(since), _BASE, *words)
 
     async def append(self, entry: bytes) -> None:
         """An entry that changes no interview: a late notice, a conflict."""
@@ -261,6 +335,15 @@ class LiveStore:
     async def instrument_sources(self, reference: str) -> dict[str, str] | None:
         raw = await self._call("HGET", _INSTRUMENTS, reference)
         return None if raw is None else dict(orjson.loads(raw)["sources"])
+
+    async def wave_words(self) -> dict[str, str]:
+        """The copy of the operator's words."""
+        flat = await self._call("HGETALL", WAVES)
+        return {flat[n].decode(): flat[n + 1].decode() for n in range(0, len(flat), 2)}
+
+    async def copy_wave_words(self, words: dict[str, str]) -> None:
+        if words:
+            await self._call("HSET", WAVES, *(part for pair in words.items() for part in pair))
 
     async def _call(self, *command: Any) -> Any:
         try:

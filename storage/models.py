@@ -15,8 +15,9 @@ the recorder's order of writing guarantees them (respondent, then interview, the
 has none to an interview, because its end may be reported for a dial that never became one.
 
 Which answers count: `interview.counted`, one interview a respondent and wave, see `standing.py`.
-Dispositions: in_progress, complete, refusal, ineligible, withdrawn from what happened; partial and
-break_off from a sweep of what was not resumed in time (`record.close_unfinished`).
+Dispositions: in_progress, complete, refusal, ineligible, quota_full (AAPOR 4.8: its cell had all the
+completes it wants), withdrawn from what happened; partial and break_off from a sweep of what was not
+resumed in time (`record.close_unfinished`).
 """
 
 from datetime import UTC, datetime
@@ -292,6 +293,16 @@ class CodebookOption(SQLModel, table=True):
     label: str = Field(sa_type=Text)
     iso: str = Field(sa_type=Text)  # ISO 3166-2 of a place; "" = none
     nonresponse: bool
+
+
+class WaveWord(SQLModel, table=True):
+    """The operator's last word on whether a wave is open, over the times in its file."""
+
+    __tablename__ = "wave_word"
+
+    wave: str = Field(primary_key=True, sa_type=Text)
+    word: str = Field(sa_type=Text)  # open | close | times
+    said_at: datetime = Field(sa_type=Moment)
 
 
 def table_of(model: type[SQLModel]) -> Table:

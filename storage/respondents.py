@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, Engine, delete, select, update
 
 from storage.database import Write, among, moments, writing
+from storage.live import key_id
 from storage.models import WITHDRAWN, Event, Interview, Respondent, Response, UssdSession, table_of
 from storage.outbox import forget_respondent, settle_contacts
 
@@ -45,6 +46,7 @@ class Pseudonyms:
                 ' `python -c "import secrets; print(secrets.token_hex(32))"` and keep it safe'
             )
         self._key = key
+        self.key_id = key_id(key)
 
     def of(self, msisdn: str) -> str:
         """32 hex digits for an MSISDN in E.164 with `+`."""

@@ -2,7 +2,7 @@
 
 A respondent's interviews in one wave are settled together, and exactly one of them is counted:
 
-    complete > partial > unfinished with consent > unfinished without > refusal, ineligible
+    complete > partial > unfinished with consent, quota_full > unfinished without > refusal, ineligible
 
 and among equals the latest. So whoever dials again after the resume window and hangs up at the consent
 keeps the answers given before. A withdrawal in one holds for all of them.
@@ -15,7 +15,9 @@ from datetime import datetime
 from operator import attrgetter
 
 from flows.engine import (
+    QUOTA_FULL,
     Began,
+    CellsEntered,
     Consented,
     Ended,
     ErasureRequested,
@@ -78,7 +80,7 @@ class Standing:
         answered = ended = False
         for effect in hop.effects:
             match effect:
-                case ResponseGiven():
+                case ResponseGiven() | CellsEntered():  # the latter also where there is room again
                     answered = True
                 case Began():
                     self.begin(effect, hop)
@@ -138,7 +140,7 @@ class Standing:
             rank = 4
         elif self.disposition == PARTIAL:
             rank = 3
-        elif self.disposition in UNFINISHED:
+        elif self.disposition in (*UNFINISHED, QUOTA_FULL):
             rank = 1 if self.consented_at is None else 2
         else:
             rank = 0

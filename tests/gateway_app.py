@@ -123,6 +123,7 @@ unavailable = "{sorry} {{code}}."
 not_covered = "Not open in your country."
 wave_closed = "Closed."
 one_answer = "One at a time."
+quota_full = "Enough of you. Dial {{code}}."
 help = "{{owner}} {{contact}} {{code}}. Leave: STOP"
 opted_out = "{out} {{keyword}}, dial {{code}}."
 [words]
@@ -298,11 +299,12 @@ def form(text: str = "", session: str = "A", **fields: str) -> str:
 
 @asynccontextmanager
 async def running(
-    live_url: str, database_url: str, wave: Wave = WAVE, secrets: tuple[str, ...] = (SECRET, NEXT_SECRET)
+    live_url: str, database_url: str, *waves: Wave, secrets: tuple[str, ...] = (SECRET, NEXT_SECRET)
 ) -> AsyncIterator[Gateway]:
-    """The assembled gateway, from its start to its end."""
+    """The assembled gateway, from its start to its end; on WAVE alone if no waves are given."""
+    waves = waves or (WAVE,)
     app = create_app(
-        wave=wave, live_url=live_url, database_url=database_url, pseudonym_key=KEY, secrets=secrets,
+        waves=waves, live_url=live_url, database_url=database_url, pseudonym_key=KEY, secrets=secrets,
         simulator_secret=SIMULATOR_SECRET if secrets else None, live_days=90,
     )  # fmt: skip
     thresholds = gc.get_threshold()

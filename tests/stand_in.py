@@ -96,7 +96,7 @@ class StandIn:
             return JSONResponse({"ready": self.ready, "parts": parts}, 200 if self.ready else 503)
 
         hook_hint = "/hooks/africastalking/••••••••/ussd"
-        pages = page_routes(wave=wave(), simulator_hook=HOOK, hook_hint=hook_hint)
+        pages = page_routes(waves=[wave()], simulator_hook=HOOK, hook_hint=hook_hint)
         return Starlette(
             routes=[
                 *pages,

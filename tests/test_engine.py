@@ -19,6 +19,7 @@ from flows.draw import asking_order, draw, mix, probabilities, receipt
 from flows.engine import (
     EFFECTS,
     Began,
+    CellsEntered,
     Consented,
     Dialled,
     Effect,
@@ -45,6 +46,7 @@ from flows.engine import (
     skip_reasons,
     step,
 )
+from flows.fielding import Band, Quota
 from flows.gsm import septets, unencodable
 from flows.instrument import load
 from flows.interview import order_of
@@ -54,6 +56,10 @@ from tests.transcript import ARROWS, check_restored, current
 
 INSTRUMENT = load(Path(__file__).parent.parent / "flows" / "sdg_16_6_2")
 HOUR = 3_600_000
+QUOTAS = (
+    Quota("age", ("respondent.age",), {}, {"respondent.age": (Band("18-34", 18, 34), Band("50+", 50, 97))}),
+    Quota("place", ("respondent.sex", "respondent.residence"), {}),
+)
 STEADY = settings(derandomize=True, max_examples=150, deadline=None)
 
 
@@ -62,7 +68,7 @@ def wave(languages: str = "en", services: int = 0, shuffled: bool = False, budge
     return Wave(
         id="w", instrument=INSTRUMENT, languages=tuple(languages.split()), owner="Ghana Statistical Service",
         contact="0800 000 000", code="*384*16#", services_each=services, shuffle_items=shuffled,
-        budget=budget,
+        budget=budget, quotas=QUOTAS if shuffled else (),
     )  # fmt: skip
 
 
@@ -84,7 +90,7 @@ class Phone:
     def press(self, key: str | None, after_ms: int = 1000) -> Step:
         """Replies with `key`; dials where it is None or nobody is on the line."""
         self.now += after_ms
-        event: Event
+        event: Dialled | Replied
         if key is None or self.screen.ends:
             self.dials += 1
             mode = ("sms", "ussd")[self.dials % 2] if self.mode == "both" else self.mode
@@ -92,6 +98,9 @@ class Phone:
         else:
             event = Replied(self.now, key)
         taken = step(self.wave, self.interview, event)
+        if any(isinstance(e, CellsEntered) for e in taken.effects) and mix(self.seed, self.dials) % 2:
+            event = replace(event, full=True)
+            taken = step(self.wave, self.interview, event)
         self.interview, self.screen = taken.interview, taken.screen
         self.events.append(event)
         self.effects += taken.effects
@@ -323,7 +332,8 @@ def test_long_dialogues_go_everywhere() -> None:
     effects = [e for p in phones for e in p.effects]
     assert {e.item for e in effects if isinstance(e, ResponseGiven)} == INSTRUMENT.by_id.keys()
     assert {type(e) for e in effects} == set(EFFECTS.values())
-    assert {e.disposition for e in effects if isinstance(e, Ended)} == {"complete", "refusal", "ineligible"}
+    ended = {e.disposition for e in effects if isinstance(e, Ended)}
+    assert ended == {"complete", "refusal", "ineligible", "quota_full"}
     stages = {
         (p.steps[n - 1].interview.stage, t.interview.stage) for p in phones for n, t in enumerate(p.steps)
     }
@@ -341,7 +351,7 @@ def test_answers_alone_lead_to_the_end(on: Options, seed: int, choices: list[int
             break
         phone.press(_an_answer(phone, choices[n % len(choices)]))
     assert phone.interview and phone.screen.ends
-    assert phone.interview.disposition in ("complete", "refusal", "ineligible")
+    assert phone.interview.disposition in ("complete", "refusal", "ineligible", "quota_full")
 
 
 def _an_answer(phone: Phone, choice: int) -> str:
@@ -465,7 +475,7 @@ def test_an_interview_stored_by_an_older_release_is_read() -> None:
 def test_an_effect_of_another_shape_is_refused(data: dict[str, object]) -> None:
     with pytest.raises((KeyError, TypeError)):
         load_effect(data)
-    assert len(EFFECTS) == 14
+    assert len(EFFECTS) == 15
 
 
 # ---------------------------------------------------------------- chance

@@ -40,7 +40,12 @@ def _numbers(engine: Engine) -> list[int]:
 def _erase(redis_url: str, database_url: str, number: str, key: bytes = KEY) -> Erased:
     return asyncio.run(
         erase_respondent(
-            number, wave=WAVE, live_url=redis_url, database_url=database_url, pseudonym_key=key, live_days=90
+            number,
+            waves=[WAVE],
+            live_url=redis_url,
+            database_url=database_url,
+            pseudonym_key=key,
+            live_days=90,
         )
     )
 
@@ -118,12 +123,12 @@ def test_answers_of_earlier_waves_leave_the_live_store_too(redis_url: str, datab
 def test_under_another_key_nothing_is_looked_for(redis_url: str, database_url: str) -> None:
     engine = open_engine(database_url)
     migrate(engine, WAVE.instrument)
-    asyncio.run(_answer(redis_url, NUMBER))
     other = b"another key, which finds nobody here"
     with redis.Redis.from_url(redis_url) as live:
         assert _erase(redis_url, database_url, NUMBER, other) == Erased((), 0)  # nobody has kept one yet
         assert live.get("dial16:key") is None  # and asking keeps none
-        live.set("dial16:key", key_id(KEY))
+        asyncio.run(_answer(redis_url, NUMBER))
+        assert live.get("dial16:key") == key_id(KEY).encode()  # the first dial does
     with pytest.raises(OtherKeyError, match="PSEUDONYM_KEY: is not the one"):
         _erase(redis_url, database_url, NUMBER, other)
     assert len(_erase(redis_url, database_url, NUMBER).receipts) == 1

@@ -554,7 +554,7 @@ def paths(routes: list[BaseRoute]) -> list[str]:
 def test_without_the_simulator_there_is_no_handset(gateway: StandIn) -> None:
     from starlette.testclient import TestClient
 
-    routes = page_routes(wave=wave(), simulator_hook=None, hook_hint="/hooks/x/<secret>/ussd")
+    routes = page_routes(waves=[wave()], simulator_hook=None, hook_hint="/hooks/x/<secret>/ussd")
     assert "/handset" not in paths(routes)
     client = TestClient(Starlette(routes=routes))
     assert client.get("/handset").status_code == 404

@@ -20,7 +20,7 @@ from flows.gsm import fold
 from flows.instrument import load
 from flows.wave import Wave
 from gateway.dialogue import Dialogue
-from gateway.texting import Texting
+from gateway.switchboard import Switchboard
 from gateway.webhooks import Doors, webhook_routes
 from storage.live import LiveStore
 from storage.record import Recorded
@@ -83,6 +83,10 @@ async def nothing_recorded(respondent: str, wave: str, born: int) -> Recorded | 
     return None
 
 
+async def nothing_counted(wave: Wave, before: int) -> dict[str, int]:
+    return {}
+
+
 async def over_http(path: Path, url: str) -> tuple[list[Effect], int, int]:
     """Plays `path` over HTTP: the effects in the event stream, hops in it, conflicts in it."""
     transcript = read_transcript(path)
@@ -92,13 +96,14 @@ async def over_http(path: Path, url: str) -> tuple[list[Effect], int, int]:
     with redis.Redis.from_url(url) as client:
         client.flushall()
         dialogue = Dialogue(
-            wave, live, FixedPseudonyms(transcript.seed(wave)), nothing_recorded, lambda: clock.now
-        )
-        doors, texting = Doors({"africastalking": [SECRET]}), Texting(dialogue, Seal(KEY))
-        app = Starlette(routes=webhook_routes(dialogue, doors, texting))
+            wave, live, FixedPseudonyms(transcript.seed(wave)), nothing_recorded, lambda: clock.now,
+            count_recorded=nothing_counted,
+        )  # fmt: skip
+        board = Switchboard([dialogue], Seal(KEY))
+        app = Starlette(routes=webhook_routes(board, Doors({"africastalking": [SECRET]})))
         transport = httpx2.ASGITransport(app=app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as http:
-            phone = HttpPhone(http, f"/hooks/africastalking/{SECRET}/ussd", client)
+            phone = HttpPhone(http, f"/hooks/africastalking/{SECRET}/ussd", client, wave)
             try:
                 await play(transcript, phone, clock, ITEMS)
             finally:
@@ -149,7 +154,7 @@ def test_every_code_of_nonresponse_and_of_the_scales_is_given() -> None:
 
 def test_every_way_to_end() -> None:
     ended = {e.disposition for p in everywhere() for e in p.recorded if isinstance(e, Ended)}
-    assert ended == {"complete", "refusal", "ineligible"}
+    assert ended == {"complete", "refusal", "ineligible", "quota_full"}
     assert any(isinstance(e, BlockSkipped) for p in everywhere() for e in p.recorded)
 
 

@@ -481,7 +481,7 @@ def test_the_hard_stop(
 def test_a_gateway_without_a_key_is_not_made(key: bytes, redis_url: str, database: str) -> None:
     with pytest.raises(ValueError, match="pseudonym key"):
         create_app(
-            wave=WAVE, live_url=redis_url, database_url=database, pseudonym_key=key, secrets=[SECRET],
+            waves=[WAVE], live_url=redis_url, database_url=database, pseudonym_key=key, secrets=[SECRET],
             simulator_secret=None, live_days=1,
         )  # fmt: skip
 

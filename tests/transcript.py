@@ -10,6 +10,8 @@ A file in tests/transcripts holds a header, then what the respondent does and wh
     keywords SURVEY SONDAGE     texts that dial begin with; SURVEY unless said otherwise
     parts 1                     SMS parts that a text of ours may take; 3 unless said otherwise
     shuffle items
+    quota sex_age respondent.sex,respondent.age female,18-34 2 female,35+ 0
+                                its name, its items, each cell and its target; a line a quota
 
     dial *384*16#               a new session; with more keys: dial *384*16*1#
     CON ...                     the screen that answers, to its last line; END where the session ends
@@ -25,21 +27,25 @@ A file in tests/transcripts holds a header, then what the respondent does and wh
     texts 1 yes 3               words, a message each, of which only the last answer is written down
     aggregator opts out         the aggregator's own notice
     wait 80 h                   also min, d
+    others complete sex_age female,18-34 2      as many others have, by now
     = health.access agree 2     what is recorded by now: item, option, code (or just the option)
     # a remark; also after a command, with a space on both sides of the sign
 
-    = consent given (not given) = in progress | complete | refusal | ineligible | withdrawn
+    = consent given (not given) = in progress | complete | refusal | ineligible | quota_full | withdrawn
     = health.need not answered  = 12 answers              (that stand)
     = health.access given 2 times                         (history included)
     = disability skipped        = language fr             = 2 interviews
     = 3 wrong keys              = drawn health government = probability health 0.6667
     = opted out                 = not opted out           = mode sms            (the interview's, by now)
+    = entered sex_age female,18-34                        (the quota's cell, by now; or: none)
+    = counted sex_age female,18-34 2                      (completes, the others' too)
 
 UPDATE_TRANSCRIPTS=1 with pytest writes the screens anew, from what the engine shows.
 """
 
 import json
 import re
+from collections import Counter
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -54,6 +60,7 @@ from flows.engine import (
     LAPSED,
     Began,
     BlockSkipped,
+    CellsEntered,
     Consented,
     Dialled,
     Effect,
@@ -76,12 +83,14 @@ from flows.engine import (
     restore,
     step,
 )
+from flows.fielding import Quota
 from flows.gsm import parts
 from flows.instrument import Instrument
+from flows.quotas import cells_of, count_name, drawn_alike, full_cells, read_quotas
 from flows.reading import read_text
 from flows.screen import fixed_text
 from flows.wave import Wave
-from storage.live import EVENTS
+from storage.live import EVENTS, counts_key
 from storage.respondents import Pseudonyms
 from storage.sealing import Seal
 
@@ -93,13 +102,13 @@ START = 1_795_420_800_000  # 2026-11-23 08:00 UTC
 REPLY_SECONDS = 5
 
 _COMMAND = re.compile(
-    r"(dial |> ?|keys |reply of |again\b|hang up\b|text\b|texts |aggregator opts out|wait |= |#)"
+    r"(dial |> ?|keys |reply of |again\b|hang up\b|text\b|texts |aggregator opts out|others |wait |= |#)"
 )
 _REMARK = re.compile(r"\s+#\s.*$")
 _SHOWN = ("CON ", "END ", "SMS ", "NO SMS")
 _HEADER = (
     "language", "languages", "order", "seed", "services", "extension", "budget", "shuffle", "keywords",
-    "parts",
+    "parts", "quota",
 )  # fmt: skip
 _UNITS = {"min": 60, "h": 3600, "d": 86_400}
 
@@ -140,6 +149,11 @@ class Transcript:
     options: dict[str, str]
     lines: list[Line]  # header and blank lines too, so that the file can be written again
 
+    @property
+    def quotas(self) -> list[str]:
+        """What each line of the header says that describes a quota."""
+        return [line.command.removeprefix("quota ") for line in self.lines if line.text.startswith("quota ")]
+
     def wave(self, instrument: Instrument) -> Wave:
         """The wave that the header describes."""
         o = self.options
@@ -157,6 +171,7 @@ class Transcript:
             sms_parts=int(o.get("parts", 3)),
             keywords=tuple(o.get("keywords", "SURVEY").split()),
             sms_sender=SHORT_CODE,
+            quotas=tuple(_quota(line, instrument) for line in self.quotas),
         )
 
     def seed(self, wave: Wave) -> int:
@@ -173,6 +188,20 @@ class Transcript:
     def written(self) -> str:
         """The file's text."""
         return "".join(f"{row}\n" for line in self.lines for row in (line.text, *line.screen))
+
+
+def _quota(words: str, instrument: Instrument) -> Quota:
+    """The quota that a line of the header describes, read as a wave file's."""
+    name, items, *cells = words.split()
+    table = {
+        "name": name,
+        "items": items.split(","),
+        "cells": {cells[k]: int(cells[k + 1]) for k in range(0, len(cells), 2)},
+    }
+    faults: list[tuple[str, str]] = []
+    (quota,) = read_quotas([table], instrument, lambda key, message: faults.append((key, message)))
+    assert not faults, faults
+    return quota
 
 
 def read_transcript(path: Path) -> Transcript:
@@ -219,6 +248,8 @@ class Phone(Protocol):
     async def text(self, text: str) -> str | None: ...
     async def opt_out(self) -> None: ...
     async def opted_out(self) -> bool: ...
+    async def others_complete(self, quota: str, cell: str, times: int) -> None: ...
+    async def counted(self, quota: str, cell: str) -> int: ...
     async def effects(self) -> list[Effect]: ...
 
 
@@ -241,6 +272,7 @@ class EnginePhone:
         self.hops = 0  # steps taken
         self.arrows: set[tuple[str, str]] = set()  # stage before ("dial" for a dial), stage after
         self.screens: set[str] = set()
+        self.completes: Counter[str] = Counter()  # of everybody, by quota cell
         self._sessions = 0
         self._blank = True  # nothing but blank replies in this session
 
@@ -310,12 +342,32 @@ class EnginePhone:
     async def hang_up(self) -> None:
         pass
 
+    async def others_complete(self, quota: str, cell: str, times: int) -> None:
+        self.completes[count_name(quota, cell)] += times
+
+    async def counted(self, quota: str, cell: str) -> int:
+        return self.completes[count_name(quota, cell)]
+
     async def effects(self) -> list[Effect]:
         return self.recorded
 
-    def _take(self, event: Event) -> Screen:
+    def _counts(self, interview: Interview | None) -> Counter[str]:
+        """The quota cells that an interview counts in."""
+        if interview is None or interview.disposition != "complete":
+            return Counter()
+        cells = cells_of(self.wave.quotas, self.wave.instrument, interview.answers, interview.numbers)
+        return Counter(count_name(*pair) for pair in cells.items())
+
+    def _take(self, event: Dialled | Replied) -> Screen:
         before = self.interview
         taken = step(self.wave, before, event)
+        for effect in taken.effects:
+            if isinstance(effect, CellsEntered) and full_cells(
+                self.wave.quotas, effect.cells, self.completes
+            ):
+                taken = step(self.wave, before, replace(event, full=True))
+        self.completes.subtract(self._counts(before))
+        self.completes.update(self._counts(taken.interview))
         self.hops += 1
         self.state = json.dumps(dump_interview(taken.interview))
         assert self.interview == taken.interview
@@ -385,8 +437,9 @@ class FixedPseudonyms(Pseudonyms):
 class HttpPhone:
     """Africa's Talking over HTTP: cumulative text, every request sent twice."""
 
-    def __init__(self, client: httpx2.AsyncClient, hook: str, store: redis.Redis):
+    def __init__(self, client: httpx2.AsyncClient, hook: str, store: redis.Redis, wave: Wave):
         self.client, self.hook, self.store = client, hook, store
+        self._counts = counts_key(wave.id, drawn_alike(wave.quotas))
         self._sessions = 0
         self._messages = 0
         self._text = ""
@@ -452,6 +505,13 @@ class HttpPhone:
                 out = False
         return out
 
+    async def others_complete(self, quota: str, cell: str, times: int) -> None:
+        self.store.hincrby(self._counts, count_name(quota, cell), times)
+
+    async def counted(self, quota: str, cell: str) -> int:
+        counts: Any = self.store.hget(self._counts, count_name(quota, cell))
+        return int(counts or 0)
+
     async def effects(self) -> list[Effect]:
         return [load_effect(e) for entry in self.entries("hop") for e in entry["effects"]]
 
@@ -499,6 +559,9 @@ async def play(
             if line.command in ("= opted out", "= not opted out"):
                 out = await phone.opted_out()
                 verdict: bool | str = out == (line.command == "= opted out") or "is not so"
+            elif counted := re.fullmatch(r"= counted (\S+) (\S+) (\d+)", line.command):
+                times = await phone.counted(counted[1], counted[2])
+                verdict = times == int(counted[3]) or str(times)
             else:
                 verdict = told(line.command[2:], await phone.effects(), items)
             if verdict is not True:
@@ -548,6 +611,9 @@ async def _do(command: str, phone: Phone, clock: Clock) -> Screen | Sms | None:
     if command == "aggregator opts out":
         await phone.opt_out()
         return None
+    if others := re.fullmatch(r"others complete (\S+) (\S+) (-?\d+)", command):
+        await phone.others_complete(others[1], others[2], int(others[3]))
+        return None
     if command.startswith(">"):
         replies = [command[1:].removeprefix(" ")]
     elif verb == "keys":
@@ -591,6 +657,8 @@ def told(statement: str, effects: Sequence[Effect], items: Container[str]) -> bo
             case ResponseRetracted(item=item):
                 stands.pop(item)
                 disposition = ""
+            case CellsEntered():
+                disposition = ""
             case Ended(disposition=ended):
                 disposition = ended
             case ErasureRequested():
@@ -607,7 +675,10 @@ def told(statement: str, effects: Sequence[Effect], items: Container[str]) -> bo
             return not any(isinstance(e, Consented) for e in ours) or "consent given"
         case ["in", "progress"]:
             return disposition == "" or disposition
-        case ["complete" | "refusal" | "ineligible" | "withdrawn" as name]:
+        case ["entered", quota, cell]:
+            entered = [e.cells.get(quota, "none") for e in ours if isinstance(e, CellsEntered)]
+            return entered[-1:] == [cell] or str(entered)
+        case ["complete" | "refusal" | "ineligible" | "quota_full" | "withdrawn" as name]:
             return disposition == name or disposition or "in progress"
         case [item, "not", "answered"]:
             return (item in items and item not in stands) or str(stands.get(item, "no such item"))

@@ -1,6 +1,7 @@
 """The pages people open in a browser: home, and a handset to dial with."""
 
-from collections.abc import Awaitable, Callable
+import json
+from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha256
 from os import PathLike, stat_result
 from pathlib import Path
@@ -73,8 +74,20 @@ def _networks(wave: Wave) -> list[dict[str, str | int]]:
     ]
 
 
+def _shown(wave: Wave) -> dict[str, object]:
+    """What home tells of a wave."""
+    return {
+        "wave": wave,
+        "instrument": wave.instrument,
+        "languages": [wave.instrument.languages[name] for name in wave.languages],
+        "services": [wave.instrument.blocks[index].id.replace("_", " ") for index in wave.drawn],
+        "opens": f"{wave.opening.opens_at:%Y-%m-%d %H:%M %Z}" if wave.opening.opens_at else "",
+        "closes": f"{wave.opening.closes_at:%Y-%m-%d %H:%M %Z}" if wave.opening.closes_at else "",
+    }
+
+
 def page_routes(
-    *, wave: Wave, simulator_hook: str | None, hook_hint: str, inbox: Inbox | None = None
+    *, waves: Sequence[Wave], simulator_hook: str | None, hook_hint: str, inbox: Inbox | None = None
 ) -> list[BaseRoute]:
     """Home, handset and static files.
 
@@ -94,10 +107,7 @@ def page_routes(
     # Neither page depends on the request: rendered once, here, so a fault shows at start-up.
     home_page = templates.get_template("home.html").render(
         static=static,
-        wave=wave,
-        instrument=wave.instrument,
-        languages=[wave.instrument.languages[name] for name in wave.languages],
-        services=[block.id.replace("_", " ") for block in wave.instrument.blocks if block.drawn],
+        waves=[_shown(wave) for wave in waves],
         handset=simulator_hook is not None,
         hook_hint=hook_hint,
     )
@@ -107,11 +117,13 @@ def page_routes(
 
     routes: list[BaseRoute] = [Route("/", home), Mount("/static", _Static(directory=_STATIC))]
     if simulator_hook is not None:
+        wave, codes = waves[0], list(dict.fromkeys(w.code for w in waves))
         handset_page = templates.get_template("handset.html").render(
             static=static,
             wave=wave,
             hook=simulator_hook,
-            code=wave.code,
+            codes=json.dumps(codes),
+            prompt=" or ".join(codes),
             prefix=wave.countries[0] if wave.countries else "+233",
             networks=_networks(wave),
             texting=inbox is not None and bool(wave.sms_sender),

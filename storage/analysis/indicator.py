@@ -26,6 +26,7 @@ from rich.table import Table as ConsoleTable
 from rich.text import Text
 from sqlalchemy import ColumnElement, Connection, Engine, and_, case, func, or_, select
 
+from flows.engine import QUOTA_FULL
 from flows.instrument import Instrument, Item
 from storage.database import reading
 from storage.models import WITHDRAWN, Interview, Response, table_of
@@ -82,7 +83,7 @@ def indicator(engine: Engine, instrument: Instrument, wave: str | None = None) -
     """The rows of every service, in the instrument's order; of one wave, or of all pooled.
 
     Counts each respondent's counted interview in a wave, complete or not, on any version of the
-    instrument.
+    instrument; not one that a full quota cell turned away, whatever it had answered.
     """
     items = [i for i in instrument.items if i.role in ("attribute", "overall")]
     with reading(engine) as db:
@@ -106,7 +107,7 @@ def _answers_to(
     """The conditions on a response and its interview that every number here rests on."""
     return (
         _interview.c.counted,
-        _interview.c.disposition != WITHDRAWN,
+        _interview.c.disposition.not_in((WITHDRAWN, QUOTA_FULL)),
         _interview.c.instrument.startswith(f"{instrument.id}@", autoescape=True),
         *(() if wave is None else (_interview.c.wave == wave,)),
         ~_response.c.retracted,

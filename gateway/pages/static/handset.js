@@ -9,11 +9,12 @@
 
 const at = (id) => document.getElementById(id);
 const bench = at("bench"), phone = at("phone"), number = at("number"), reply = at("reply"), log = at("log");
-const { hook, code, prefix } = bench.dataset;
+const { hook, prefix } = bench.dataset;
+const codes = JSON.parse(bench.dataset.codes); // one a wave
 const FAILURE = "Connection problem or invalid MMI code.";
 const DEADLINE_MS = 10000; // as long as an aggregator waits for us
 
-let session = null; // { id, msisdn, network, sequence, input, began, over }
+let session = null; // { id, msisdn, network, code, sequence, input, began, over }
 let lastDialled = "";
 let letters = false; // typing letters, several presses a key, instead of digits
 let tapped = { key: "", at: 0, index: 0 };
@@ -136,12 +137,13 @@ function call() {
   remember("msisdn", at("msisdn").value);
   lastDialled = dialled;
   number.value = "";
-  const stem = code.slice(0, -1);
-  const ours = dialled === code || (dialled.startsWith(stem + "*") && dialled.endsWith("#"));
-  if (!ours) return show("message", FAILURE);
-  session = { id: "page_" + random(8), msisdn, network: at("network").value, sequence: 0, input: "", began: Date.now(), over: false };
+  // The longest: *384*16*7# may be a wave's own code, beside one of *384*16#.
+  const fits = (c) => dialled === c || (dialled.startsWith(c.slice(0, -1) + "*") && dialled.endsWith("#"));
+  const code = codes.filter(fits).sort((a, b) => b.length - a.length)[0];
+  if (!code) return show("message", FAILURE);
+  session = { id: "page_" + random(8), msisdn, network: at("network").value, code, sequence: 0, input: "", began: Date.now(), over: false };
   write("dial", "dial " + dialled);
-  send(dialled.slice(stem.length + 1, -1));
+  send(dialled.slice(code.length, -1));
 }
 
 // `input` undefined: the last hop once more, as networks sometimes do on their own.
@@ -154,7 +156,7 @@ async function send(input) {
   show("waiting");
   let screen, more;
   try {
-    const { id, msisdn, network, sequence, input: text } = hop;
+    const { id, msisdn, network, code, sequence, input: text } = hop;
     const answered = await post(hook, { session: id, msisdn, network, code, sequence, input: text });
     if (!answered.ok) throw new Error(String(answered.status));
     ({ screen, more } = await answered.json());
@@ -193,7 +195,7 @@ function hangUp() {
 
 // The session is over and the aggregator says so; if that notice is lost, so be it, as in the field.
 function end(status) {
-  const { id, msisdn, network, sequence, began } = session;
+  const { id, msisdn, network, code, sequence, began } = session;
   session.over = true;
   const notice = { session: id, msisdn, network, code, status, hops: sequence, duration_ms: Date.now() - began };
   post(hook + "/events", notice).catch(() => {});
