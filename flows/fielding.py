@@ -3,7 +3,7 @@
 The tables of a wave file beside the interview itself. Data only; `flows/wave.py` reads them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -19,7 +19,7 @@ class Contact:
     start: time = time(8)
     end: time = time(19)
     days: frozenset[int] = frozenset(range(6))  # ISO weekday less 1; 6 is Sunday
-    zone: ZoneInfo = ZoneInfo("Africa/Accra")
+    zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("Africa/Accra"))
     reminders: int = 2
     reminder_hours: int = 48  # between an invitation or reminder and the next
     rest_days: int = 0  # who was invited to another wave within these days is left alone
@@ -41,7 +41,7 @@ class Thanks:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """`[[quota]]`: targets for a cross of respondent items. `cells`: options in the items' order -> target."""
+    """`[[quota]]`: targets for a cross of items. `cells`: options in the items' order, and the target."""
 
     name: str
     items: tuple[str, ...]
@@ -58,6 +58,5 @@ class Opening:
     def is_open(self, at: datetime) -> bool:
         """`at`: aware."""
         at = at.astimezone(UTC)
-        return (self.opens_at is None or self.opens_at <= at) and (
-            self.closes_at is None or at < self.closes_at
-        )
+        begun = self.opens_at is None or self.opens_at <= at
+        return begun and (self.closes_at is None or at < self.closes_at)
