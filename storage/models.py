@@ -5,6 +5,7 @@
                 │             └─ conflict      requests that did not fit: paradata
                 ├─ session                     one USSD dialogue, dial to end
                 ├─ outbound_message ── delivery_report    what we send, and what became of it
+                ├─ sample_number ── campaign   who is to be invited, and who invites them
                 └─ directory                   numbers that are still needed, sealed
     instrument ── codebook_item ── codebook_option
 
@@ -289,6 +290,45 @@ class CodebookOption(SQLModel, table=True):
     code: int
     label: str = Field(sa_type=Text)
     nonresponse: bool
+
+
+class Campaign(SQLModel, table=True):
+    """What invites people into a wave. Its states and their changes: `campaigns.py`."""
+
+    id: str = Field(primary_key=True, sa_type=Text)  # as staff name it
+    wave: str = Field(sa_type=Text)
+    state: str = Field(sa_type=Text)  # draft, running, paused, stopped
+    aggregator: str = Field(sa_type=Text)
+    sender: str | None = Field(default=None, sa_type=Text)
+    draw: str | None = Field(default=None, sa_type=Text)  # JSON: how a random sample was drawn, to repeat it
+    created_at: datetime = Field(sa_type=Moment)
+    state_at: datetime = Field(sa_type=Moment)  # since when it has this state
+
+
+class SampleNumber(SQLModel, table=True):
+    """Somebody who may be invited into a wave, by pseudonym; the number is in `directory`, sealed."""
+
+    __tablename__ = "sample_number"
+    __table_args__ = (
+        UniqueConstraint("wave", "respondent", name="sample_number_once"),
+        Index("sample_number_next", "campaign", "next_at"),
+        _ROOM,
+    )
+
+    id: str = Field(primary_key=True, sa_type=Text)  # 32 hex, of wave and respondent
+    wave: str = Field(sa_type=Text)
+    respondent: str = Field(foreign_key="respondent.pseudonym", sa_type=Text)
+    campaign: str = Field(foreign_key="campaign.id", sa_type=Text)
+    replicate: int
+    source: str = Field(sa_type=Text)  # csv, rdd
+    probability: float | None = None  # of being selected
+    stratum: str | None = Field(default=None, sa_type=Text)
+    network: str | None = Field(default=None, sa_type=Text)  # network code that its prefix was given to
+    language: str | None = Field(default=None, sa_type=Text)
+    loaded_at: datetime = Field(sa_type=Moment)
+    released_at: datetime | None = Field(default=None, sa_type=Moment)
+    next_at: datetime | None = Field(default=None, sa_type=Moment)  # when to look whether to write; None: never
+    excluded: str | None = Field(default=None, sa_type=Text)  # why it is not invited
 
 
 def table_of(model: type[SQLModel]) -> Table:
