@@ -121,6 +121,19 @@ def _folded(instrument: Instrument, interview: Interview, effect: Effect) -> Int
             return interview
 
 
+def most_left(instrument: Instrument, interview: Interview) -> int:
+    """How many questions are left at most: an item is ruled out only by what is answered already."""
+    answers = interview.answers
+    return sum(
+        answers[item.index] == UNANSWERED
+        and (
+            not item.ask_if
+            or any(all(answers[i] in (UNANSWERED, *marks) for i, marks in every) for every in item.ask_if)
+        )
+        for item in order_of(instrument, interview).items
+    )
+
+
 def answered_marks(instrument: Instrument, interview: Interview) -> dict[str, str]:
     """Item id -> option id, nonresponse name, or "given" for a number; only what is answered."""
     out = {}

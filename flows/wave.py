@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from flows.fielding import Thanks
 from flows.gsm import USSD_SEPTETS, fold, unencodable
 from flows.instrument import Fault, Instrument, InstrumentError
 
@@ -43,6 +44,7 @@ class Wave:
     countries: tuple[str, ...] = ("+233",)  # number prefixes served
     keywords: tuple[str, ...] = ("SURVEY",)  # a text that begins with one dials
     sms_sender: str = ""  # short code or name that texts come from; "" = no texting
+    thanks: Thanks | None = None  # airtime for who completes; None: none
 
     def budget_for(self, network_code: str) -> int:
         """Septets that a screen may take on this network."""
