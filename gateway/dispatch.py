@@ -1,6 +1,7 @@
 """Sending the outbox: whether a message may go, sending it, and what then stands in its row.
 
-    may it go?   opted out, withdrawn, no number, too late: cancelled
+    may it go?   opted out, withdrawn, no number, too late, came by themselves: cancelled
+                 its campaign stopped: cancelled; paused: later
                  no account at its aggregator: held
                  an invitation or reminder outside the hours: later
                  the sender paused, or too fast: later
@@ -52,6 +53,7 @@ class Habits:
 
     rate: Rate = field(default_factory=Rate)
     window: Window = field(default_factory=Window)
+    windows: Mapping[str, Window] = field(default_factory=dict)  # by wave, where it has its own
     directory_days: int = 90
     backoff_seconds: tuple[float, ...] = (15, 60, 240, 960)  # after the first, second, .. failed try
     stuck_seconds: float = 300  # well beyond a job's time-out
@@ -114,11 +116,14 @@ class Dispatch:
         if reason := self._never(message, now):
             outbox.cancel(self.engine, message, now, reason)
             return outbox.CANCELLED
+        if message.campaign not in (None, outbox.RUNNING):
+            return "campaign paused"
         account = self.accounts.get(message.aggregator)
         if account is None:
             outbox.hold(self.engine, message.id, "no_account")
             return outbox.HELD
-        if message.kind in UNASKED and (opens := self.habits.window.next_open(now)) > now:
+        window = self.habits.windows.get(message.wave or "", self.habits.window)
+        if message.kind in UNASKED and (opens := window.next_open(now)) > now:
             outbox.defer(self.engine, message.id, opens)
             return "quiet hours"
         try:
@@ -150,6 +155,10 @@ class Dispatch:
             return "withdrawn"
         if message.kind == "reply" and now - message.created_at > timedelta(hours=self.habits.reply_hours):
             return "too_late"
+        if message.campaign == outbox.STOPPED:
+            return "campaign_stopped"
+        if message.needless:
+            return "came_by_themselves"
         return ""
 
     def _send_claimed(self, account: Sender, message: outbox.Message, msisdn: str) -> str:
