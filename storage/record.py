@@ -11,6 +11,7 @@ from orjson import loads
 from sqlalchemy import Engine, case, exists, select, update
 
 from flows.engine import Effect, ErasureRequested, load_effect
+from flows.instrument import NONRESPONSE
 from storage.database import reading, writing
 from storage.models import (
     BREAK_OFF,
@@ -112,13 +113,14 @@ def knows_before(engine: Engine, moment: datetime) -> bool:
 def close_unfinished(engine: Engine, before: datetime) -> int:
     """Close interviews in progress whose last hop lies before `before`: the resume window is over.
 
-    `partial` if the overall item of at least one service was answered, so that it adds to a result;
-    else `break_off` (AAPOR's partial interview and break-off). One that goes on after all is in
-    progress again, by the recorder. Returns how many were closed.
+    `partial` if the overall item of at least one service has an answer on its scale (not 97, 98, 99),
+    so that it adds to a result; else `break_off` (AAPOR's partial interview and break-off). One that
+    goes on after all is in progress again, by the recorder. Returns how many were closed.
     """
     answered = exists().where(
         _response.c.interview == _interview.c.id,
         ~_response.c.retracted,
+        _response.c.option.not_in(NONRESPONSE),
         _item.c.instrument == _interview.c.instrument,
         _item.c.item == _response.c.item,
         _item.c.role == "overall",
