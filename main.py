@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gateway.commands import airtime
 from gateway.settings import PREFIX, RUN_ENV, SECRETS, Settings, make_secrets
 
 if TYPE_CHECKING:
@@ -155,13 +156,15 @@ def work() -> None:
     from gateway.aggregators.africastalking_api import AfricasTalkingApi
     from gateway.dispatch import Dispatch, Habits
     from gateway.sending import Sender
+    from gateway.thanks import Thanking
     from storage.rates import Rate
     from storage.record import close_unfinished
     from storage.sealing import Seal
 
     settings = read_settings("REDIS_URL", "PSEUDONYM_KEY")
     log_to_stderr(settings)
-    window = timedelta(hours=read_wave(settings).resume_hours)
+    wave = read_wave(settings)
+    window = timedelta(hours=wave.resume_hours)
     accounts: dict[str, Sender] = {}
     if settings.at_api_key:
         accounts["africastalking"] = AfricasTalkingApi(
@@ -170,12 +173,13 @@ def work() -> None:
     else:
         say("DIAL16_AT_API_KEY is not set: no message is sent, all wait as `held`")
     live = jobs.connect(settings.redis_url)
+    sends = jobs.Sends(live)
     dispatch = Dispatch(
         settings.database_url,
         live,
         Seal(settings.pseudonym_key),
         accounts,
-        jobs.Sends(live),
+        sends,
         Habits(
             rate=Rate(settings.sms_per_second, settings.network_per_second),
             directory_days=settings.directory_days,
@@ -185,7 +189,10 @@ def work() -> None:
     def close(now: datetime) -> int:
         return close_unfinished(dispatch.engine, now - window)
 
-    jobs.work(settings.redis_url, jobs.Composition(close_unfinished=close, dispatch=dispatch))
+    thanking = Thanking(dispatch, sends, {wave.id: wave.thanks}) if wave.thanks else None
+    jobs.work(
+        settings.redis_url, jobs.Composition(close_unfinished=close, dispatch=dispatch, thanking=thanking)
+    )
 
 
 @app.command()
@@ -229,6 +236,9 @@ def sending(
         typer.echo("No sender is paused.")
     elif resume:
         typer.echo(f"Resumed: {close_breakers(live, paused)}")
+
+
+app.add_typer(airtime.commands(read_settings), name="airtime")
 
 
 @app.command()

@@ -15,6 +15,7 @@ from redis.retry import Retry
 
 from flows.instrument import Fault, InstrumentError
 from flows.wave import Wave
+from gateway.airtime_hooks import AirtimeHooks
 from gateway.dialogue import Dialogue
 from gateway.health import look_at_parts
 from gateway.lookup import RecordLookup
@@ -53,6 +54,9 @@ def create_app(
         {"simulator": (simulator_secret,)} if simulator_secret else {}
     )
 
+    doors = Doors(opened)
+    airtime = AirtimeHooks(engine, live, dialogue.pseudonyms, doors)
+
     # No retries: whoever asks whether we are ready asks again, and the client's default is ten.
     probe = redis.Redis.from_url(
         live_url, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0)
@@ -71,12 +75,14 @@ def create_app(
         finally:
             await live.close()
             probe.close()
+            airtime.close()
             engine.dispose()
 
     # No interactive documentation page: it loads its scripts from third parties.
     app = FastAPI(title="Dial 16", lifespan=lifespan, docs_url=None, redoc_url=None)
     # The hop's route stands first: routes are tried in order.
-    app.router.routes[:0] = webhook_routes(dialogue, Doors(opened), Texting(dialogue, seal))
+    app.router.routes[:0] = webhook_routes(dialogue, doors, Texting(dialogue, seal))
+    app.router.routes += airtime.routes()
     app.router.routes += page_routes(
         wave=wave,
         simulator_hook=f"/hooks/simulator/{simulator_secret}/ussd" if simulator_secret else None,
