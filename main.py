@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.commands import airtime
+from gateway.commands import airtime, campaign
 from gateway.settings import PREFIX, RUN_ENV, SECRETS, Settings, make_secrets
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from flows.wave import Wave
+    from gateway.campaigns import Fielded
 
 app = typer.Typer(
     help="Dial 16: a USSD and SMS survey gateway for SDG indicator 16.6.2.",
@@ -49,6 +50,13 @@ def read_wave(settings: Settings) -> "Wave":
     from flows.wave import load_wave
 
     return load_wave(settings.wave_file, load(settings.instrument_dir))
+
+
+def read_fielded(settings: Settings) -> "Fielded":
+    """The wave with how it is fielded."""
+    from gateway.campaigns import Fielded
+
+    return Fielded(read_wave(settings))
 
 
 # ---------------------------------------------------------------- the service
@@ -154,6 +162,7 @@ def work() -> None:
 
     from gateway import jobs
     from gateway.aggregators.africastalking_api import AfricasTalkingApi
+    from gateway.campaigns import Campaigns
     from gateway.dispatch import Dispatch, Habits
     from gateway.sending import Sender
     from gateway.thanks import Thanking
@@ -163,7 +172,8 @@ def work() -> None:
 
     settings = read_settings("REDIS_URL", "PSEUDONYM_KEY")
     log_to_stderr(settings)
-    wave = read_wave(settings)
+    fielded = read_fielded(settings)
+    wave = fielded.wave
     window = timedelta(hours=wave.resume_hours)
     accounts: dict[str, Sender] = {}
     if settings.at_api_key:
@@ -182,6 +192,7 @@ def work() -> None:
         sends,
         Habits(
             rate=Rate(settings.sms_per_second, settings.network_per_second),
+            windows={wave.id: fielded.window},
             directory_days=settings.directory_days,
         ),
     )
@@ -190,8 +201,10 @@ def work() -> None:
         return close_unfinished(dispatch.engine, now - window)
 
     thanking = Thanking(dispatch, sends, {wave.id: wave.thanks}) if wave.thanks else None
+    campaigns = Campaigns(lambda: dispatch.engine, live, {wave.id: fielded})
     jobs.work(
-        settings.redis_url, jobs.Composition(close_unfinished=close, dispatch=dispatch, thanking=thanking)
+        settings.redis_url,
+        jobs.Composition(close_unfinished=close, dispatch=dispatch, thanking=thanking, campaigns=campaigns),
     )
 
 
@@ -239,6 +252,7 @@ def sending(
 
 
 app.add_typer(airtime.commands(read_settings), name="airtime")
+app.add_typer(campaign.commands(read_settings, read_fielded), name="campaign")
 
 
 @app.command()
@@ -469,12 +483,15 @@ def refusals() -> tuple[type[Exception], ...]:
     """Errors that tell the operator what to do; any other is a bug and shows where it came from."""
     from flows.instrument import InstrumentError
     from gateway.demo import DemoError
+    from gateway.sampling import SampleError
     from gateway.settings import SettingsError
     from gateway.supervisor import RunError
+    from storage.campaigns import CampaignError
     from storage.database import DatabaseURLError, SchemaError
     from storage.embedded import EmbeddedError
 
-    return SettingsError, InstrumentError, RunError, EmbeddedError, DemoError, DatabaseURLError, SchemaError
+    ours = (SettingsError, InstrumentError, RunError, EmbeddedError, DemoError, CampaignError, SampleError)
+    return *ours, DatabaseURLError, SchemaError
 
 
 def main() -> None:

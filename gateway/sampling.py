@@ -155,6 +155,12 @@ def read_plan(country: str, path: Path = PLANS) -> Plan:
     return plan
 
 
+def plan_serving(countries: Collection[str], path: Path = PLANS) -> Plan | None:
+    """The first plan in the file of a country whose prefix, such as +233, is among these."""
+    plans = (read_plan(country, path) for country in tomllib.loads(path.read_text("utf-8")))
+    return next((plan for plan in plans if f"+{plan.calling_code}" in countries), None)
+
+
 def _strange_blocks(plan: Plan) -> Iterator[str]:
     """Blocks whose numbers phonenumbers does not know as the country's mobile numbers."""
     for block in plan.blocks:
