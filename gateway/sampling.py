@@ -342,10 +342,8 @@ class _Rows:
             self.fault(row, "msisdn", "is empty; give the number, or remove the row")
             return None
         message = ""
-        if any(c in text for c in ".eE"):
-            message = (
-                "a spreadsheet has turned it into a fraction; format the column as text and write it anew"
-            )
+        if _ROUNDED.search(text):
+            message = "a spreadsheet has made a fraction of it; format the column as text, write it anew"
         else:
             try:
                 number = phonenumbers.parse(text, self.region)
