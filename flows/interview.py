@@ -122,16 +122,16 @@ def _folded(instrument: Instrument, interview: Interview, effect: Effect) -> Int
 
 
 def most_left(instrument: Instrument, interview: Interview) -> int:
-    """How many questions are left at most: an item is ruled out only by what is answered already."""
+    """How many questions are left at most: one is ruled out only by what is answered already."""
     answers = interview.answers
-    return sum(
-        answers[item.index] == UNANSWERED
-        and (
+    left: set[int] = set()  # items that may still be asked; conditions name earlier ones
+    for item in order_of(instrument, interview).items:
+        if answers[item.index] == UNANSWERED and (
             not item.ask_if
-            or any(all(answers[i] in (UNANSWERED, *marks) for i, marks in every) for every in item.ask_if)
-        )
-        for item in order_of(instrument, interview).items
-    )
+            or any(all(answers[i] in marks or i in left for i, marks in every) for every in item.ask_if)
+        ):
+            left.add(item.index)
+    return len(left)
 
 
 def answered_marks(instrument: Instrument, interview: Interview) -> dict[str, str]:
