@@ -395,9 +395,9 @@ def validate(
     Raises sqlalchemy.exc.SQLAlchemyError while the database is away: then the answer is no.
     """
     try:
-        wanted = hundredths(amount)
-    except ValueError:
-        return False
+        wanted: int | None = hundredths(amount)
+    except ValueError:  # no amount of ours: equal to none
+        wanted = None
     with writing(engine) as db:
         fits = _validated(db, aggregator, transaction_id, respondent, wanted, currency)
         said = VALIDATED if fits else REFUSED
@@ -410,7 +410,7 @@ def validate(
 
 
 def _validated(
-    db: Connection, aggregator: str, transaction_id: str, respondent: str, amount: int, currency: str
+    db: Connection, aggregator: str, transaction_id: str, respondent: str, amount: int | None, currency: str
 ) -> str:
     """The payment that this transaction may pay; empty if none."""
     ours = and_(
