@@ -108,6 +108,7 @@ def serve() -> None:
         secrets=settings.webhook_secrets,
         simulator_secret=settings.simulator_secret if settings.simulator else None,
         live_days=settings.live_days,
+        staff_token=settings.staff_token,
     )
     uvicorn.run(
         application,
@@ -253,6 +254,24 @@ def sending(
 
 app.add_typer(airtime.commands(read_settings), name="airtime")
 app.add_typer(campaign.commands(read_settings, read_fielded), name="campaign")
+
+
+@app.command()
+def fieldwork(
+    wave: Annotated[str, typer.Option(help="A wave's id; that of the wave file if not given.")] = "",
+) -> None:
+    """Show how the fieldwork stands: dispositions, outcome rates, break-offs, messages. Nobody's number."""
+    from rich.console import Console
+
+    from gateway.commands.fieldwork import show
+    from storage.database import check_schema, open_engine
+
+    settings = read_settings()
+    engine = open_engine(settings.database_url)
+    check_schema(engine)
+    if not show(engine, read_wave(settings), wave, Console()):
+        say(f"nobody was invited to a wave {wave!r}, and nobody took part in one; see `main.py fieldwork`")
+        raise typer.Exit(1)
 
 
 @app.command()

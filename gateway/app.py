@@ -17,6 +17,7 @@ from flows.instrument import Fault, InstrumentError
 from flows.wave import Wave
 from gateway.airtime_hooks import AirtimeHooks
 from gateway.dialogue import Dialogue
+from gateway.fieldwork import Figures, fieldwork_routes
 from gateway.health import look_at_parts
 from gateway.lookup import RecordLookup
 from gateway.pages import page_routes
@@ -41,8 +42,10 @@ def create_app(
     secrets: Sequence[str],
     simulator_secret: str | None,
     live_days: int,
+    staff_token: str = "",
 ) -> FastAPI:
-    """The gateway. `secrets` open Africa's Talking's webhooks; `simulator_secret` None: no simulator."""
+    """The gateway. `secrets` open Africa's Talking's webhooks; `simulator_secret` None: no simulator;
+    `staff_token` opens the fieldwork page, without one there is none."""
     live = LiveStore(live_url, live_days)
     engine = open_engine(database_url)
     lookup = RecordLookup(engine, live_days)
@@ -56,6 +59,8 @@ def create_app(
 
     doors = Doors(opened)
     airtime = AirtimeHooks(engine, live, dialogue.pseudonyms, doors)
+
+    figures = Figures(wave, database_url, getattr(wave, "quotas", ())) if staff_token else None
 
     # No retries: whoever asks whether we are ready asks again, and the client's default is ten.
     probe = redis.Redis.from_url(
@@ -77,6 +82,8 @@ def create_app(
             probe.close()
             airtime.close()
             engine.dispose()
+            if figures is not None:
+                figures.close()
 
     # No interactive documentation page: it loads its scripts from third parties.
     app = FastAPI(title="Dial 16", lifespan=lifespan, docs_url=None, redoc_url=None)
@@ -88,6 +95,8 @@ def create_app(
         simulator_hook=f"/hooks/simulator/{simulator_secret}/ussd" if simulator_secret else None,
         hook_hint="/hooks/africastalking/<secret>/ussd",
     )
+    if figures is not None:
+        app.router.routes += fieldwork_routes(figures, staff_token)
 
     @app.get("/health/live")
     async def health_live() -> dict[str, bool]:
