@@ -43,7 +43,7 @@ from storage.sealing import Seal
 
 BREAK_OFF_REMINDER = "reminder_break_off"
 _NOT_GONE = (DUE, SENDING, HELD)
-_LOOK_AGAIN = timedelta(hours=1)  # at a message that has not gone yet
+_LOOK_AGAIN = timedelta(hours=1)
 _TURN = "dial16:campaigns:turn"
 
 log = logging.getLogger("dial16.campaigns")
@@ -63,9 +63,11 @@ class Fielded:
         return Window(self.contact.start, self.contact.end, self.contact.days, self.contact.zone)
 
 
-def look_at(number: Candidate, fielded: Fielded, now: datetime) -> tuple[Look, str]:
+def look_at(
+    number: Candidate, fielded: Fielded, now: datetime, look_again: timedelta = _LOOK_AGAIN
+) -> tuple[Look, str]:
     """What to do about a number now, and the prompt to write to it, "" for none (the text is not in
-    the Look yet)."""
+    the Look yet). look_again: after that at a message that has not gone yet."""
     contact = fielded.contact
     reason = number.reason or ("" if number.has_number else "no_number")
     if reason:  # who was written to before is not excluded: their messages tell what happened
@@ -82,7 +84,7 @@ def look_at(number: Candidate, fielded: Fielded, now: datetime) -> tuple[Look, s
         return later(None)
     if last is not None:
         if last.state in _NOT_GONE:
-            return later(now + _LOOK_AGAIN)
+            return later(now + look_again)
         if last.state == FAILED or (last.state == CANCELLED and number.interview is None):
             return later(None)
     touched = max(t for t in (last.at if last else None, number.last_at) if t is not None)
@@ -118,10 +120,12 @@ class Campaigns:
         *,
         room: int = 2000,
         every_seconds: float = 10.0,
+        look_again: timedelta = _LOOK_AGAIN,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ):
         self._engine, self.live, self.fielded = engine, live, fielded
         self.room, self.every_ms, self.clock = room, int(every_seconds * 1000), clock
+        self.look_again = look_again
         self._instruments: dict[str, Wave | None] = {}
 
     def tick(self) -> int:
@@ -147,7 +151,9 @@ class Campaigns:
         if room <= 0:
             return 0
         found = candidates(engine, campaign, now, room, fielded.contact.rest_days)
-        looks = [self._with_text(engine, c, *look_at(c, fielded, now), fielded) for c in found]
+        looks = [
+            self._with_text(engine, c, *look_at(c, fielded, now, self.look_again), fielded) for c in found
+        ]
         written = write_looks(engine, campaign, looks, now)
         if written:
             log.info("campaign %s: %d messages", campaign.id, written)

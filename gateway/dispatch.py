@@ -6,6 +6,7 @@
                  an invitation or reminder outside the hours: later
                  the sender paused, or too fast: later
     claim it     from here on nobody else sends it
+                 an invitation or reminder to who has opted out meanwhile, by the live store: cancelled
     send it      one call of the aggregator, within seconds
     write down   sent; refused; try again; hold the sender; nobody knows
 
@@ -31,6 +32,7 @@ from flows.gsm import parts
 from gateway.sending import Sender, SendError, Window
 from storage import outbox, sweep
 from storage.database import open_engine
+from storage.live import opted_out_key
 from storage.rates import Gate, Rate, paused_senders
 from storage.sealing import Seal, SealError
 
@@ -143,7 +145,23 @@ class Dispatch:
             return "later"
         if not outbox.claim(self.engine, message.id, datetime.now(UTC)):
             return "not due"
+        if message.kind in UNASKED and (halted := self._halt(message)):
+            return halted
         return self._send_claimed(account, message, msisdn)
+
+    def _halt(self, message: outbox.Message) -> str:
+        """Of a claimed message: whether the live store knows of an opt-out, which the record may be
+        seconds behind. What became of it then; empty to go on."""
+        now = datetime.now(UTC)
+        try:
+            opted_out = self.live.exists(opted_out_key(message.respondent))
+        except redis.RedisError:
+            outbox.try_again(self.engine, message.id, now, "live_store_away", counted=False)
+            return "later"
+        if opted_out:
+            outbox.withhold(self.engine, message, now, "opted_out")
+            return outbox.CANCELLED
+        return ""
 
     def _never(self, message: outbox.Message, now: datetime) -> str:
         """Why this message must not go at all; empty if it may."""

@@ -4,7 +4,8 @@
      │ ^              │ │ └─nobody knows──> unknown ──report──> sent | delivered | failed
      │ └──try again───┘ └─refused──> failed ──a later report──> delivered
      ├──no account──> held ──account──> due
-     └──opted out, withdrawn, no number, too late, campaign over──> cancelled        (from held too)
+     └──opted out, withdrawn, no number, too late, campaign over──> cancelled        (from held too;
+                                               from sending, where nothing was sent after all)
 
 A message is claimed before its aggregator is called, and only a due one can be claimed: so none is sent
 twice. What a campaign asked for is claimed only while that runs, and while its respondent has not come
@@ -208,6 +209,11 @@ def try_again(engine: Engine, message: str, until: datetime, reason: str, *, cou
 def cancel(engine: Engine, message: Message, now: datetime, reason: str) -> bool:
     """due, held -> cancelled."""
     return _end(engine, message, (DUE, HELD), CANCELLED, now, reason)
+
+
+def withhold(engine: Engine, message: Message, now: datetime, reason: str) -> bool:
+    """sending -> cancelled: claimed, and then not sent."""
+    return _end(engine, message, (SENDING,), CANCELLED, now, reason)
 
 
 def fail(engine: Engine, message: Message, now: datetime, reason: str) -> bool:
