@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from gateway import jobs
 from gateway.commands.airtime import commands
+from gateway.health import look_at_parts
 from gateway.sending import Window
 from gateway.settings import Settings
 from gateway.thanks import Thanking
@@ -56,6 +57,7 @@ from tests.airtime_field import (
     working,
 )
 from tests.at_api import AtApi, Habits, serving
+from tests.gateway_app import WAVE as THE_WAVE
 from tests.gateway_app import running
 from tests.record_material import SMALL, WAVE, fold_all, rows, send
 from tests.sending_field import ask_for, messages, now_ms, number, work_at
@@ -180,6 +182,8 @@ def test_what_a_person_must_mend_pauses_airtime_alone(
         assert made.send(ident(n)) == "paused"
         (paused,) = paused_senders(made.dispatch.live)
         assert (paused.aggregator, paused.sender, paused.code) == (AT, "(airtime)", code)
+        said = look_at_parts(made.dispatch.live, engine, THE_WAVE)["sending"]
+        assert said["up"] and f"PAUSED {AT} (airtime) since" in said["detail"] and code in said["detail"]
         assert made.send(ident(1)) == "paused"
         assert stands(engine, n) == (DUE, code) and balance(engine).reserved == 0
         assert made.tick() == 0  # nothing that is paused is given a job
