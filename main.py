@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gateway.commands import airtime, campaign
 from gateway.settings import PREFIX, RUN_ENV, SECRETS, Settings, SettingsError, make_secrets
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from flows.wave import Wave
+    from gateway.campaigns import Fielded
 
 app = typer.Typer(
     help="Dial 16: a USSD survey gateway for SDG indicator 16.6.2.",
@@ -61,6 +63,14 @@ def refuse_placeholder(wave: "Wave", settings: Settings) -> None:
                 f" respondents can call (or set {PREFIX}SIMULATOR=on, for trying things out)"
             ]
         )
+
+
+def read_fielded(settings: Settings) -> "Fielded":
+    """The wave with how it is fielded."""
+    from gateway.campaigns import Fielded
+
+    wave = read_wave(settings)
+    return Fielded(wave, wave.contacting, wave.opening)
 
 
 # ---------------------------------------------------------------- the service
@@ -117,6 +127,7 @@ def serve() -> None:
         secrets=settings.webhook_secrets,
         simulator_secret=settings.simulator_secret if settings.simulator else None,
         live_days=settings.live_days,
+        staff_token=settings.staff_token,
     )
     config = uvicorn.Config(
         application,
@@ -183,8 +194,10 @@ def work() -> None:
     from gateway import jobs
     from gateway.aggregators.africastalking_api import AfricasTalkingApi
     from gateway.aggregators.simulator_phones import SimulatedPhones
+    from gateway.campaigns import Campaigns
     from gateway.dispatch import Dispatch, Habits
     from gateway.sending import Sender
+    from gateway.thanks import Thanking
     from storage.database import check_schema
     from storage.rates import Rate
     from storage.record import close_unfinished
@@ -192,7 +205,9 @@ def work() -> None:
 
     settings = read_settings("REDIS_URL", "PSEUDONYM_KEY")
     log_to_stderr(settings)
-    window = timedelta(hours=read_wave(settings).resume_hours)
+    fielded = read_fielded(settings)
+    wave = fielded.wave
+    window = timedelta(hours=wave.resume_hours)
     accounts: dict[str, Sender] = {}
     if settings.at_api_key:
         accounts["africastalking"] = AfricasTalkingApi(
@@ -203,14 +218,16 @@ def work() -> None:
         accounts["simulator"] = SimulatedPhones(live)
     if "africastalking" not in accounts:
         say("DIAL16_AT_API_KEY is not set: nothing is sent through Africa's Talking, it waits as `held`")
+    sends = jobs.Sends(live)
     dispatch = Dispatch(
         settings.database_url,
         live,
         Seal(settings.pseudonym_key),
         accounts,
-        jobs.Sends(live),
+        sends,
         Habits(
             rate=Rate(settings.sms_per_second, settings.network_per_second),
+            windows={wave.id: fielded.window},
             directory_days=settings.directory_days,
         ),
     )
@@ -223,7 +240,12 @@ def work() -> None:
         check_schema(dispatch.engine)
     except OperationalError:  # jobs ask again
         say("the database is not reached; jobs that need it are done once it is back")
-    jobs.work(settings.redis_url, jobs.Composition(close_unfinished=close, dispatch=dispatch))
+    thanking = Thanking(dispatch, sends, {wave.id: wave.thanks}) if wave.thanks else None
+    campaigns = Campaigns(lambda: dispatch.engine, live, {wave.id: fielded})
+    jobs.work(
+        settings.redis_url,
+        jobs.Composition(close_unfinished=close, dispatch=dispatch, thanking=thanking, campaigns=campaigns),
+    )
 
 
 @app.command()
@@ -267,6 +289,28 @@ def sending(
         typer.echo("No sender is paused.")
     elif resume:
         typer.echo(f"Resumed: {close_breakers(live, paused)}")
+
+
+app.add_typer(airtime.commands(read_settings), name="airtime")
+app.add_typer(campaign.commands(read_settings, read_fielded), name="campaign")
+
+
+@app.command()
+def fieldwork(
+    wave: Annotated[str, typer.Option(help="A wave's id; that of the wave file if not given.")] = "",
+) -> None:
+    """Show how the fieldwork stands: dispositions, outcome rates, break-offs, messages. Nobody's number."""
+    from rich.console import Console
+
+    from gateway.commands.fieldwork import show
+    from storage.database import check_schema, open_engine
+
+    settings = read_settings()
+    engine = open_engine(settings.database_url)
+    check_schema(engine)
+    if not show(engine, read_wave(settings), wave, Console()):
+        say(f"nobody was invited to a wave {wave!r}, and nobody took part in one; see `main.py fieldwork`")
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -510,17 +554,16 @@ def refusals() -> tuple[type[Exception], ...]:
     """Errors that tell the operator what to do; any other is a bug and shows where it came from."""
     from flows.instrument import InstrumentError
     from gateway.demo import DemoError
+    from gateway.sampling import SampleError
     from gateway.supervisor import RunError
+    from storage.campaigns import CampaignError
     from storage.database import DatabaseURLError, SchemaError
     from storage.embedded import EmbeddedError
     from storage.resp import Unavailable
     from storage.respondents import OtherKeyError
 
-    return (
-        SettingsError, InstrumentError, RunError, EmbeddedError, DemoError, DatabaseURLError, SchemaError,
-        OtherKeyError,
-        Unavailable,
-    )  # fmt: skip
+    ours = (SettingsError, InstrumentError, RunError, EmbeddedError, DemoError, CampaignError, SampleError)
+    return *ours, DatabaseURLError, SchemaError, OtherKeyError, Unavailable
 
 
 def main() -> None:

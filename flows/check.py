@@ -29,7 +29,13 @@ from flows.engine import (
 from flows.gsm import fold, parts, septets, unencodable
 from flows.instrument import Fault, Instrument, InstrumentError, Item, load
 from flows.interview import order_of
-from flows.questionnaire import NONRESPONSE_MARKS, PROMPTS, PROMPTS_OF_TEXTING, UNANSWERED
+from flows.questionnaire import (
+    NONRESPONSE_MARKS,
+    ONE_PART_PROMPTS,
+    PROMPTS,
+    PROMPTS_OF_TEXTING,
+    UNANSWERED,
+)
 from flows.reading import clean, clean_text, command_words, is_keyword, match_option
 from flows.screen import (
     BACK,
@@ -51,7 +57,7 @@ _MOST_WRONG_KEYS = 10  # after which a menu without any other way out should hav
 #: Stand-ins at least as long as anything a prompt ever inserts.
 _LONGEST = {
     "answered": "99", "part": "9", "parts": "9", "receipt": "MMMMMM", "min": "999", "max": "999",
-    "hours": "999", "keyword": "M" * 20,
+    "hours": "999", "keyword": "M" * 20, "left": "999",
 }  # fmt: skip
 
 
@@ -256,8 +262,8 @@ def _layouts(walk: _Walk) -> None:
             continue
         if septets(text) > walk.most_septets:
             walk.fault(f"prompts.{name}", f"takes {septets(text)} septets; at most {walk.most_septets}")
-    for name in ("help", "opted_out"):
-        text = fixed_text(wave, language, name)
+    for name in ONE_PART_PROMPTS:
+        text = fixed_text(wave, language, name, left=len(wave.instrument.items))
         if walk.mode == "sms" and parts(text) > 1:
             walk.fault(f"prompts.{name}", f"takes {septets(text)} septets; at most 160, one SMS")
 

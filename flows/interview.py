@@ -143,6 +143,19 @@ def _folded(wave: Wave, interview: Interview, effect: Effect) -> Interview:
             return interview
 
 
+def most_left(instrument: Instrument, interview: Interview) -> int:
+    """How many questions are left at most: one is ruled out only by what is answered already."""
+    answers = interview.answers
+    left: set[int] = set()  # items that may still be asked; conditions name earlier ones
+    for item in order_of(instrument, interview).items:
+        if answers[item.index] == UNANSWERED and (
+            not item.ask_if
+            or any(all(answers[i] in marks or i in left for i, marks in every) for every in item.ask_if)
+        ):
+            left.add(item.index)
+    return len(left)
+
+
 def answered_marks(instrument: Instrument, interview: Interview) -> dict[str, str]:
     """Item id -> option id, nonresponse name, or "given" for a number; only what is answered."""
     out = {}

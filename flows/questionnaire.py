@@ -23,12 +23,18 @@ PROMPTS: dict[str, frozenset[str]] = {
         "thanks": "code", "stopped": "code hours", "refusal": "code", "ineligible": "",
         "session_over": "code", "unavailable": "code", "not_covered": "", "wave_closed": "",
         "one_answer": "", "help": "owner contact code", "opted_out": "code keyword", "quota_full": "code",
+        "invitation": "owner contact code keyword", "reminder": "owner contact code keyword",
+        "reminder_break_off": "owner contact code keyword left",
     }.items()
 }  # fmt: skip
 #: Those of text messages alone.
-PROMPTS_OF_TEXTING = frozenset({"one_answer", "help", "opted_out"})
+PROMPTS_OF_TEXTING = frozenset(
+    {"one_answer", "help", "opted_out", "invitation", "reminder", "reminder_break_off"}
+)
 #: Those that instruments fielded earlier may lack.
 PROMPTS_ADDED = PROMPTS_OF_TEXTING | {"quota_full"}
+#: What a text message says whole, by itself: one part each.
+ONE_PART_PROMPTS = ("help", "opted_out", "invitation", "reminder", "reminder_break_off")
 
 #: What a text message may say in every language: the whole of it, in any case.
 FIXED_WORDS: dict[str, tuple[str, ...]] = {

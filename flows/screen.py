@@ -193,9 +193,13 @@ def prompt(wave: Wave, language: str, name: str, inserted: tuple[tuple[str, str]
     return fold(wave.instrument.languages[language].prompts[name].format(**dict(inserted)))
 
 
-def fixed_text(wave: Wave, language: str, name: str) -> str:
-    """A phrase that is said outside any interview: all it inserts is the wave's."""
-    values = {"code": wave.code, "owner": wave.owner, "contact": wave.contact, "keyword": wave.keywords[0]}
+def fixed_text(wave: Wave, language: str, name: str, left: int = 0) -> str:
+    """A phrase that is said outside any interview: all it inserts is the wave's, and how many questions
+    are `left` to a break-off."""
+    values = {
+        "code": wave.code, "owner": wave.owner, "contact": wave.contact, "keyword": wave.keywords[0],
+        "left": str(left),
+    }  # fmt: skip
     inserted = tuple((v, values[v]) for v in sorted(PROMPTS[name]))
     return prompt(wave, language, name, inserted)
 

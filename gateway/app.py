@@ -17,7 +17,9 @@ from sqlalchemy import Engine, inspect
 from flows.instrument import Fault, InstrumentError
 from flows.wave import Wave
 from gateway.aggregators.simulator_phones import received
+from gateway.airtime_hooks import AirtimeHooks
 from gateway.dialogue import Dialogue
+from gateway.fieldwork import Figures, fieldwork_routes
 from gateway.health import look_at_parts
 from gateway.lookup import RecordLookup
 from gateway.pages import page_routes
@@ -45,8 +47,10 @@ def create_app(
     secrets: Sequence[str],
     simulator_secret: str | None,
     live_days: int,
+    staff_token: str = "",
 ) -> FastAPI:
-    """The gateway. `secrets` open Africa's Talking's webhooks; `simulator_secret` None: no simulator.
+    """The gateway. `secrets` open Africa's Talking's webhooks; `simulator_secret` None: no simulator;
+    `staff_token` opens the fieldwork page, without one there is none.
 
     Its start raises InstrumentError, OtherKeyError or SchemaError, kept in `state.refusal` too, where
     the stores are another instrument's, another key's or another release's.
@@ -75,6 +79,11 @@ def create_app(
     opened: Mapping[str, Sequence[str]] = {"africastalking": secrets} | (
         {"simulator": (simulator_secret,)} if simulator_secret else {}
     )
+
+    doors = Doors(opened)
+    airtime = AirtimeHooks(engine, live, pseudonyms, doors)
+
+    figures = Figures(waves, database_url) if staff_token else None
 
     # No retries: whoever asks whether we are ready asks again, and the client's default is ten.
     probe = redis.Redis.from_url(
@@ -105,7 +114,10 @@ def create_app(
         finally:
             await live.close()
             probe.close()
+            airtime.close()
             engine.dispose()
+            if figures is not None:
+                figures.close()
 
     async def inbox(msisdn: str) -> list[dict[str, Any]]:
         return await asyncio.to_thread(received, probe, msisdn)
@@ -113,13 +125,16 @@ def create_app(
     # No interactive documentation page: it loads its scripts from third parties.
     app = FastAPI(title="Dial 16", lifespan=lifespan, docs_url=None, redoc_url=None)
     # The hop's route stands first: routes are tried in order.
-    app.router.routes[:0] = webhook_routes(board, Doors(opened))
+    app.router.routes[:0] = webhook_routes(board, doors)
+    app.router.routes += airtime.routes()
     app.router.routes += page_routes(
         waves=waves,
         simulator_hook=f"/hooks/simulator/{simulator_secret}/ussd" if simulator_secret else None,
         hook_hint="/hooks/africastalking/<secret>/ussd",
         inbox=inbox,
     )
+    if figures is not None:
+        app.router.routes += fieldwork_routes(figures, staff_token)
 
     @app.get("/health/live")
     async def health_live() -> dict[str, bool]:

@@ -1,10 +1,12 @@
 """Sending the outbox: whether a message may go, sending it, and what then stands in its row.
 
-    may it go?   opted out, withdrawn, no number, too late: cancelled
+    may it go?   opted out, withdrawn, no number, too late, came by themselves: cancelled
+                 its campaign stopped: cancelled; paused: later
                  no account at its aggregator: held
                  an invitation or reminder outside the hours: later
                  the sender paused, or too fast: later
     claim it     from here on nobody else sends it
+                 an invitation or reminder to who has opted out meanwhile, by the live store: cancelled
     send it      one call of the aggregator, within seconds
     write down   sent; refused; try again; hold the sender; nobody knows
 
@@ -30,6 +32,7 @@ from flows.gsm import parts
 from gateway.sending import Sender, SendError, Window
 from storage import outbox, sweep
 from storage.database import open_engine
+from storage.live import opted_out_key
 from storage.rates import Gate, Rate, paused_senders
 from storage.sealing import Seal, SealError
 
@@ -52,6 +55,7 @@ class Habits:
 
     rate: Rate = field(default_factory=Rate)
     window: Window = field(default_factory=Window)
+    windows: Mapping[str, Window] = field(default_factory=dict)  # by wave, where it has its own
     directory_days: int = 90
     backoff_seconds: tuple[float, ...] = (15, 60, 240, 960)  # after the first, second, .. failed try
     stuck_seconds: float = 300  # well beyond a job's time-out
@@ -114,11 +118,14 @@ class Dispatch:
         if reason := self._never(message, now):
             outbox.cancel(self.engine, message, now, reason)
             return outbox.CANCELLED
+        if message.campaign not in (None, outbox.RUNNING):
+            return "campaign paused"
         account = self.accounts.get(message.aggregator)
         if account is None:
             outbox.hold(self.engine, message.id, "no_account")
             return outbox.HELD
-        if message.kind in UNASKED and (opens := self.habits.window.next_open(now)) > now:
+        window = self.habits.windows.get(message.wave or "", self.habits.window)
+        if message.kind in UNASKED and (opens := window.next_open(now)) > now:
             outbox.defer(self.engine, message.id, opens)
             return "quiet hours"
         try:
@@ -138,7 +145,23 @@ class Dispatch:
             return "later"
         if not outbox.claim(self.engine, message.id, datetime.now(UTC)):
             return "not due"
+        if message.kind in UNASKED and (halted := self._halt(message)):
+            return halted
         return self._send_claimed(account, message, msisdn)
+
+    def _halt(self, message: outbox.Message) -> str:
+        """Of a claimed message: whether the live store knows of an opt-out, which the record may be
+        seconds behind. What became of it then; empty to go on."""
+        now = datetime.now(UTC)
+        try:
+            opted_out = self.live.exists(opted_out_key(message.respondent))
+        except redis.RedisError:
+            outbox.try_again(self.engine, message.id, now, "live_store_away", counted=False)
+            return "later"
+        if opted_out:
+            outbox.withhold(self.engine, message, now, "opted_out")
+            return outbox.CANCELLED
+        return ""
 
     def _never(self, message: outbox.Message, now: datetime) -> str:
         """Why this message must not go at all; empty if it may."""
@@ -150,6 +173,10 @@ class Dispatch:
             return "withdrawn"
         if message.kind == "reply" and now - message.created_at > timedelta(hours=self.habits.reply_hours):
             return "too_late"
+        if message.campaign == outbox.STOPPED:
+            return "campaign_stopped"
+        if message.needless:
+            return "came_by_themselves"
         return ""
 
     def _send_claimed(self, account: Sender, message: outbox.Message, msisdn: str) -> str:

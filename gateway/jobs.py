@@ -8,7 +8,8 @@ running code.
     dial16                  what recurs
     dial16-reply .. -invitation     one message each, the kind's queue; workers take the first first
 
-A job is only the fastest way to a message: its row says whether it is due (`storage/outbox.py`).
+A job is only the fastest way to a message: its row says whether it is due (`storage/outbox.py`). Airtime
+goes the same way (`storage/airtime.py`), in the queue of thanks.
 """
 
 import contextlib
@@ -27,7 +28,9 @@ from rq.exceptions import DuplicateJobError
 from rq.serializers import JSONSerializer
 from rq.utils import utcparse
 
+from gateway.campaigns import Campaigns
 from gateway.dispatch import Dispatch
+from gateway.thanks import Thanking
 from storage.entries import PRIORITY
 
 QUEUE = "dial16"
@@ -47,6 +50,8 @@ class Composition:
 
     close_unfinished: Callable[[datetime], int]  # closes what was not resumed in time; how many
     dispatch: Dispatch | None = None  # sends the outbox
+    thanking: Thanking | None = None  # and airtime
+    campaigns: Campaigns | None = None  # asks for invitations and reminders
 
 
 _composition: Composition | None = None
@@ -89,6 +94,21 @@ def send_message(message: str) -> str:
     return outcome
 
 
+def send_airtime(payment: str) -> str:
+    """Order the payment with this id, if it is due. Its row says what became of it. Ends well, as above."""
+    if _composition is None or _composition.thanking is None:
+        raise RuntimeError("this worker was not composed for airtime: start it with `main.py work`")
+    thanking = _composition.thanking
+    try:
+        outcome = thanking.send(payment)
+        thanking.dispatch.live.delete(_QUEUED + payment)
+    except Exception as error:  # a store is away, or a bug: a due row is given another job later
+        log.error("payment %s: %s", payment, type(error).__name__)
+        return "error"
+    log.debug("payment %s: %s", payment, outcome)
+    return outcome
+
+
 def queue_name(kind: str) -> str:
     return f"{QUEUE}-{kind}"
 
@@ -108,6 +128,13 @@ class Sends:
 
     def enqueue(self, due: Sequence[tuple[str, str]]) -> int:
         """Jobs for those of these messages (id, kind) that have none; how many."""
+        return self._enqueue(due, "send_message")
+
+    def enqueue_payments(self, payments: Sequence[str]) -> int:
+        """Jobs for those of these payments that have none; how many."""
+        return self._enqueue([(payment, "thanks") for payment in payments], "send_airtime")
+
+    def _enqueue(self, due: Sequence[tuple[str, str]], what: str) -> int:
         if not due:
             return 0
         with self.live.pipeline(transaction=False) as pipe:
@@ -117,8 +144,8 @@ class Sends:
         for kind, queue in self._queues.items():
             jobs = [
                 Queue.prepare_data(
-                    "gateway.jobs.send_message", (message,), timeout=SEND_SECONDS, result_ttl=0,
-                    failure_ttl=3600, description="send_message",
+                    f"gateway.jobs.{what}", (message,), timeout=SEND_SECONDS, result_ttl=0,
+                    failure_ttl=3600, description=what,
                 )
                 for message, its_kind in fresh
                 if its_kind == kind
@@ -173,15 +200,17 @@ def work(redis_url: str, composition: Composition, *, burst: bool = False) -> No
         worker_ttl=_WORKER_TTL,
     )  # fmt: skip
     worker.log_job_description = False
-    stop, watch = threading.Event(), None
-    if composition.dispatch is not None and not burst:
-        watch = threading.Thread(target=composition.dispatch.watch, args=(stop,), daemon=True)
+    stop = threading.Event()
+    parts = (composition.dispatch, composition.thanking, composition.campaigns)
+    watched = [part for part in parts if part and not burst]
+    watches = [threading.Thread(target=part.watch, args=(stop,), daemon=True) for part in watched]
+    for watch in watches:
         watch.start()
     try:
         worker.work(with_scheduler=True, burst=burst, logging_level="WARNING")
     finally:
         stop.set()
-        if watch is not None:
+        for watch in watches:
             watch.join(2)
 
 

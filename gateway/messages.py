@@ -1,6 +1,7 @@
 """The nouns between an aggregator's wire and the dialogue. Neutral: no aggregator's names here."""
 
 from dataclasses import dataclass
+from decimal import Decimal
 
 
 class WireError(Exception):
@@ -63,6 +64,28 @@ class DeliveryReport:
     failure_reason: str = ""
     network_code: str = ""
     msisdn: str = ""  # whose it is, where the report says so legibly
+
+
+@dataclass(frozen=True, slots=True)
+class AirtimeValidation:
+    """The aggregator asks, before it pays, whether an order of airtime is ours."""
+
+    transaction_id: str
+    msisdn: str
+    amount: Decimal
+    currency: str  # ISO 4217
+
+
+@dataclass(frozen=True, slots=True)
+class AirtimeStatus:
+    """What became of airtime that we ordered. May come late, repeated and out of order."""
+
+    request_id: str  # the aggregator's, from when it took the order
+    msisdn: str
+    status: str  # as sent
+    amount: Decimal | None = None  # None: not said in a form we can read
+    currency: str = ""
+    detail: str = ""  # its remark, without digits: it may quote the number
 
 
 @dataclass(frozen=True, slots=True)

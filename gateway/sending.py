@@ -73,6 +73,11 @@ class Sender(Protocol):
         """Order airtime. `key`: one and the same for every try of one payment, and no other's."""
         ...
 
+    def find_airtime(self, reference: str) -> str | None:
+        """The aggregator's word on an order, by its transaction or request id; None if it says none that
+        we can read, which proves nothing."""
+        ...
+
     def balance(self) -> tuple[str, Decimal] | None:
         """Currency and what is left in the account; None if it is not said in a form we can read."""
         ...

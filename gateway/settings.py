@@ -76,6 +76,9 @@ SETTINGS = (
         "segments a second of each sender; a network's own after it: `10, 62001=5`",
     ),
     Setting("DIRECTORY_DAYS", "90", "days that a number is kept, sealed, after it was last in use"),
+    Setting(
+        "STAFF_TOKEN", "", "opens the fieldwork page, 32 characters or more. None: there is no such page"
+    ),
     Setting("LOG_LEVEL", "info", "debug, info, warning or error"),
 )
 
@@ -111,6 +114,7 @@ class Settings:
     sms_per_second: float
     network_per_second: Mapping[str, float]  # by network code
     directory_days: int
+    staff_token: str = field(repr=False)  # "" : no page for staff
     log_level: str
 
     @classmethod
@@ -172,6 +176,11 @@ class Settings:
             fault("PSEUDONYM_KEY", f"must have at least 32 bytes, not all alike; {_MAKE_ONE}")
         if pseudonym_key and pseudonym_key.decode() in webhook_secrets:
             fault("PSEUDONYM_KEY", f"must differ from the webhook secret; {_MAKE_ONE}")
+        staff_token = value("STAFF_TOKEN")
+        if staff_token and (len(staff_token) < 32 or len(set(staff_token)) < 8 or not staff_token.isascii()):
+            fault("STAFF_TOKEN", f"must have at least 32 plain characters, not all alike; {_MAKE_ONE}")
+        if staff_token and staff_token in (*webhook_secrets, pseudonym_key.decode()):
+            fault("STAFF_TOKEN", f"must differ from the other secrets; {_MAKE_ONE}")
         at_username, at_api_key, at_url = value("AT_USERNAME"), value("AT_API_KEY"), value("AT_URL")
         if at_api_key and not at_username:
             fault("AT_USERNAME", "is not set, but DIAL16_AT_API_KEY is; set it to the account's user name")
@@ -201,6 +210,7 @@ class Settings:
             sms_per_second=(rates or {}).get("", 1.0),
             network_per_second={network: rate for network, rate in (rates or {}).items() if network},
             directory_days=whole("DIRECTORY_DAYS", 1, 3650),
+            staff_token=staff_token,
             log_level=log_level,
         )
         if faults:
@@ -237,7 +247,7 @@ class Settings:
             "SMS_PER_SECOND": ",".join(
                 [f"{self.sms_per_second:g}", *(f"{n}={r:g}" for n, r in self.network_per_second.items())]
             ),
-            "DIRECTORY_DAYS": str(self.directory_days),
+            "DIRECTORY_DAYS": str(self.directory_days), "STAFF_TOKEN": self.staff_token,
         }  # fmt: skip
         return {PREFIX + name: text for name, text in out.items()}
 

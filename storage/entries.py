@@ -6,6 +6,7 @@
     text_command    a text that is no answer: STOP, HELP, or nothing that we know
     opted_out       the aggregator's word that a respondent wants nothing more from us
     delivery_report the aggregator's word on a message that we sent
+    airtime_status  the aggregator's word on airtime that we ordered
 
 A hop and a text command may also say what to send, and to whom: the number is sealed (`sealing.py`).
 What cannot be read raises `Poison`, whose text names fields and never holds their values.
@@ -121,7 +122,19 @@ class DeliveryReported:
     respondent: str | None
 
 
-Entry = Hop | SessionEnded | ConflictNoted | TextCommand | OptedOut | DeliveryReported
+@dataclass(frozen=True, slots=True)
+class AirtimeReported:
+    at: datetime
+    aggregator: str
+    request_id: str
+    status: str
+    respondent: str
+    amount: int | None  # hundredths
+    currency: str | None
+    detail: str | None
+
+
+Entry = Hop | SessionEnded | ConflictNoted | TextCommand | OptedOut | DeliveryReported | AirtimeReported
 
 #: Kinds of message; the first of them go first.
 PRIORITY = {"reply": 1, "confirmation": 2, "thanks": 3, "reminder": 4, "invitation": 5}
@@ -189,6 +202,17 @@ def read_entry(raw: bytes | str) -> Entry:
             message_id=_text(data, "message_id"),
             status=_text(data, "status"),
             **texts,
+        )
+    if kind == "airtime_status":
+        return AirtimeReported(
+            at=_moment(data),
+            aggregator=_text(data, "aggregator"),
+            request_id=_text(data, "request_id"),
+            status=_text(data, "status"),
+            respondent=_text(data, "respondent"),
+            amount=_integer_or_none(data, "amount"),
+            currency=_text_or_none(data, "currency"),
+            detail=_text_or_none(data, "detail"),
         )
     raise Poison("kind is missing or unknown")
 

@@ -22,8 +22,10 @@ import orjson
 from sqlalchemy import Connection, select, update
 
 from flows.engine import Consented, Effect, ResponseGiven, ResponseRetracted, dump_effect
+from storage.airtime import fold_airtime
 from storage.database import Write, among, moments
 from storage.entries import (
+    AirtimeReported,
     ConflictNoted,
     DeliveryReported,
     Entry,
@@ -118,6 +120,7 @@ def fold(db: Connection, entries: Iterable[Entry]) -> list[Due]:
     commands: list[TextCommand] = []
     opt_outs: list[OptedOut] = []
     reports: list[DeliveryReported] = []
+    airtime: list[AirtimeReported] = []
     for entry in entries:
         match entry:
             case Hop():
@@ -132,6 +135,8 @@ def fold(db: Connection, entries: Iterable[Entry]) -> list[Due]:
                 opt_outs.append(entry)
             case DeliveryReported():
                 reports.append(entry)
+            case AirtimeReported():
+                airtime.append(entry)
     store = moments(db)
     _hold_respondents(db, [*hops, *notices, *conflicts, *commands, *opt_outs], hops)
     if hops:
@@ -145,6 +150,8 @@ def fold(db: Connection, entries: Iterable[Entry]) -> list[Due]:
     due = fold_outgoing(db, hops, commands, opt_outs)
     if reports:
         fold_reports(db, reports)
+    if airtime:
+        fold_airtime(db, airtime)
     return due
 
 

@@ -366,3 +366,8 @@ def _text_keys(wave: str, respondent: str, aggregator: str, message: str) -> tup
         f"{_MESSAGE}:{aggregator}:{mark}",
         f"{_OPTED_OUT}:{respondent}",
     )
+
+
+def opted_out_key(respondent: str) -> str:
+    """Where the live store says since when they want no messages: before the record says so."""
+    return f"{_OPTED_OUT}:{respondent}"

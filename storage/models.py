@@ -5,7 +5,9 @@
                 │             └─ conflict      requests that did not fit: paradata
                 ├─ session                     one USSD dialogue, dial to end
                 ├─ outbound_message ── delivery_report    what we send, and what became of it
-                └─ directory                   numbers that are still needed, sealed
+                ├─ sample_number ── campaign   who is to be invited, and who invites them
+                ├─ directory                   numbers that are still needed, sealed
+                └─ airtime_payment ── airtime_report    airtime for who completed; airtime_budget a wave
     instrument ── codebook_item ── codebook_option
 
 Respondents are pseudonyms: no table here holds an MSISDN that can be read; `directory` holds those that
@@ -23,7 +25,7 @@ resumed in time (`record.close_unfinished`).
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Index, String, Table, Text, UniqueConstraint
+from sqlalchemy import BigInteger, DateTime, Dialect, Index, String, Table, Text, UniqueConstraint, text
 from sqlalchemy.types import TypeDecorator, TypeEngine
 from sqlmodel import Field, SQLModel
 
@@ -89,6 +91,13 @@ class Interview(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("respondent", "wave", "attempt", name="interview_attempt"),
         Index("interview_began_at", "began_at"),
+        Index(
+            "interview_complete",
+            "wave",
+            "ended_at",
+            postgresql_where=text("disposition = 'complete'"),
+            sqlite_where=text("disposition = 'complete'"),
+        ),
         _ROOM,
     )
 
@@ -303,6 +312,109 @@ class WaveWord(SQLModel, table=True):
     wave: str = Field(primary_key=True, sa_type=Text)
     word: str = Field(sa_type=Text)  # open | close | times
     said_at: datetime = Field(sa_type=Moment)
+
+
+class Campaign(SQLModel, table=True):
+    """What invites people into a wave. Its states and their changes: `campaigns.py`."""
+
+    id: str = Field(primary_key=True, sa_type=Text)  # as staff name it
+    wave: str = Field(sa_type=Text)
+    state: str = Field(sa_type=Text)  # draft, running, paused, stopped
+    aggregator: str = Field(sa_type=Text)
+    sender: str | None = Field(default=None, sa_type=Text)
+    draw: str | None = Field(default=None, sa_type=Text)  # JSON: how a random sample was drawn, to repeat it
+    created_at: datetime = Field(sa_type=Moment)
+    state_at: datetime = Field(sa_type=Moment)  # since when it has this state
+
+
+class SampleNumber(SQLModel, table=True):
+    """Somebody who may be invited into a wave, by pseudonym; the number is in `directory`, sealed."""
+
+    __tablename__ = "sample_number"
+    __table_args__ = (
+        UniqueConstraint("wave", "respondent", name="sample_number_once"),
+        Index("sample_number_next", "campaign", "next_at"),
+        _ROOM,
+    )
+
+    id: str = Field(primary_key=True, sa_type=Text)  # 32 hex, of wave and respondent
+    wave: str = Field(sa_type=Text)
+    respondent: str = Field(foreign_key="respondent.pseudonym", sa_type=Text)
+    campaign: str = Field(foreign_key="campaign.id", sa_type=Text)
+    replicate: int
+    source: str = Field(sa_type=Text)  # csv, rdd
+    probability: float | None = None  # of being selected
+    stratum: str | None = Field(default=None, sa_type=Text)
+    network: str | None = Field(default=None, sa_type=Text)  # network code that its prefix was given to
+    language: str | None = Field(default=None, sa_type=Text)
+    loaded_at: datetime = Field(sa_type=Moment)
+    released_at: datetime | None = Field(default=None, sa_type=Moment)
+    next_at: datetime | None = Field(
+        default=None, sa_type=Moment
+    )  # when to look whether to write; None: never
+    excluded: str | None = Field(default=None, sa_type=Text)  # why it is not invited
+
+
+class AirtimePayment(SQLModel, table=True):
+    """Airtime that a respondent has earned in a wave: once. Its states and their changes: `airtime.py`."""
+
+    __tablename__ = "airtime_payment"
+    __table_args__ = (
+        UniqueConstraint("wave", "respondent", name="airtime_once"),
+        Index("airtime_due", "state", "not_before"),
+        Index("airtime_respondent", "respondent"),
+        Index("airtime_request", "request_id"),
+        Index("airtime_transaction", "transaction_id"),
+    )
+
+    id: str = Field(primary_key=True, sa_type=Text)  # 32 hex, of wave and respondent
+    wave: str = Field(sa_type=Text)
+    respondent: str = Field(foreign_key="respondent.pseudonym", sa_type=Text)
+    interview: str = Field(sa_type=Text)  # that earned it
+    aggregator: str = Field(sa_type=Text)  # through which it ended, and which pays
+    amount: int = Field(sa_type=BigInteger)  # hundredths of the currency
+    currency: str = Field(sa_type=Text)  # ISO 4217
+    state: str = Field(sa_type=Text)
+    reason: str | None = Field(default=None, sa_type=Text)  # why it stands so: a code, no prose
+    not_before: datetime = Field(sa_type=Moment)
+    attempts: int = 0
+    refusals: int = 0  # tries that the aggregator itself refused: each took its key with it
+    key: str | None = Field(default=None, sa_type=Text)  # Idempotency-Key of the last try
+    transaction_id: str | None = Field(default=None, sa_type=Text)  # the one that we validated
+    request_id: str | None = Field(default=None, sa_type=Text)  # the aggregator's; its status names it
+    status_raw: str | None = Field(default=None, sa_type=Text)  # as the aggregator last put it
+    earned_at: datetime = Field(sa_type=Moment)
+    created_at: datetime = Field(sa_type=Moment)
+    claimed_at: datetime | None = Field(default=None, sa_type=Moment)
+    updated_at: datetime = Field(sa_type=Moment)
+
+
+class AirtimeBudget(SQLModel, table=True):
+    """What a wave may give away, and how much of it is spoken for. In hundredths."""
+
+    __tablename__ = "airtime_budget"
+
+    wave: str = Field(primary_key=True, sa_type=Text)
+    currency: str = Field(primary_key=True, sa_type=Text)
+    budget: int = Field(sa_type=BigInteger)
+    committed: int = Field(sa_type=BigInteger)  # of payments that are, or may be, on their way or paid
+
+
+class AirtimeReport(SQLModel, table=True):
+    """What an aggregator said or asked about airtime, kept as it came; one that is repeated, once."""
+
+    __tablename__ = "airtime_report"
+    __table_args__ = (Index("airtime_report_respondent", "respondent"),)
+
+    aggregator: str = Field(primary_key=True, sa_type=Text)
+    kind: str = Field(primary_key=True, sa_type=Text)  # status, validation, lookup
+    reference: str = Field(primary_key=True, sa_type=Text)  # request id; of a validation its transaction
+    status: str = Field(primary_key=True, sa_type=Text)  # the word; of a validation our answer
+    at: datetime = Field(sa_type=Moment)  # first
+    respondent: str | None = Field(default=None, sa_type=Text)
+    amount: int | None = Field(default=None, sa_type=BigInteger)  # hundredths
+    currency: str | None = Field(default=None, sa_type=Text)
+    detail: str | None = Field(default=None, sa_type=Text)  # its remark; of a validation the payment
 
 
 def table_of(model: type[SQLModel]) -> Table:

@@ -4,10 +4,12 @@
      │ ^              │ │ └─nobody knows──> unknown ──report──> sent | delivered | failed
      │ └──try again───┘ └─refused──> failed ──a later report──> delivered
      ├──no account──> held ──account──> due
-     └──opted out, withdrawn, no number, too late──> cancelled        (from held too)
+     └──opted out, withdrawn, no number, too late, campaign over──> cancelled        (from held too;
+                                               from sending, where nothing was sent after all)
 
 A message is claimed before its aggregator is called, and only a due one can be claimed: so none is sent
-twice. Where the caller died after claiming, or got no answer, nobody knows whether it was sent: it is
+twice. What a campaign asked for is claimed only while that runs, and while its respondent has not come
+by themselves. Where the caller died after claiming, or got no answer, nobody knows whether it was sent: it is
 `unknown`, never due again, and stays so unless a delivery report settles it.
 
 The row comes first (`outgoing.py`, from the event stream; campaigns). Jobs carry its id only, and
@@ -23,17 +25,24 @@ from sqlalchemy import Connection, Engine, and_, delete, exists, func, or_, sele
 
 from storage.database import Write, among, moments, reading, writing
 from storage.models import (
+    UNFINISHED,
     WITHDRAWN,
+    Campaign,
     DeliveryReport,
     Directory,
     Interview,
     OutboundMessage,
     Respondent,
+    SampleNumber,
     table_of,
 )
 
 DUE, SENDING, SENT, DELIVERED = "due", "sending", "sent", "delivered"
 FAILED, UNKNOWN, CANCELLED, HELD = "failed", "unknown", "cancelled", "held"
+#: Kinds that campaigns ask for.
+INVITATION, REMINDER = "invitation", "reminder"
+#: States of a campaign.
+DRAFT, RUNNING, PAUSED, STOPPED = "draft", "running", "paused", "stopped"
 
 #: Ranks of delivery reports: the greatest holds, whatever the order in which they come.
 NONE_CAME, NOT_KNOWN, IN_FLIGHT, UNDELIVERED, ARRIVED = -1, 0, 1, 2, 3
@@ -47,6 +56,7 @@ _STATE_OF = {IN_FLIGHT: SENT, UNDELIVERED: FAILED, ARRIVED: DELIVERED}
 
 _message, _report, _directory = table_of(OutboundMessage), table_of(DeliveryReport), table_of(Directory)
 _respondent, _interview = table_of(Respondent), table_of(Interview)
+_campaign, _sample = table_of(Campaign), table_of(SampleNumber)
 know_report = Write(
     DeliveryReport, ("aggregator", "message_id", "rank", "at", "known"), {"known": "excluded.known"}
 )
@@ -70,12 +80,15 @@ class Message:
     aggregator: str
     sender: str | None
     network_code: str | None
+    wave: str | None
     respondent: str
     text: str
     sealed: str | None
     opted_out: bool
     unwanted: bool  # because of that
     withdrawn: bool  # its wave, or where it has none the latest one
+    campaign: str | None  # the state of the campaign that asked for it
+    needless: bool  # a campaign's message to who has come by themselves since
 
     def __repr__(self) -> str:
         return f"Message({self.id}, {self.kind}, {self.state})"
@@ -102,6 +115,35 @@ _ERASED = exists().where(
     _interview.c.wave == _message.c.wave,
     _interview.c.disposition == WITHDRAWN,
 )
+#: The state of the campaign that asked for a message. NULL: none did.
+_CAMPAIGN_STATE = (
+    select(_campaign.c.state)
+    .join_from(_sample, _campaign, _campaign.c.id == _sample.c.campaign)
+    .where(
+        _message.c.kind.in_((INVITATION, REMINDER)),
+        _sample.c.wave == _message.c.wave,
+        _sample.c.respondent == _message.c.respondent,
+    )
+    .correlate(_message)
+    .scalar_subquery()
+)
+#: Its campaign does not run: not now, or not any more.
+HALTED = func.coalesce(_CAMPAIGN_STATE, RUNNING) != RUNNING
+#: An invitation to who has begun; a reminder to who has finished, or has gone on since.
+_NEEDLESS = exists().where(
+    _interview.c.respondent == _message.c.respondent,
+    _interview.c.wave == _message.c.wave,
+    or_(
+        _message.c.kind == INVITATION,
+        and_(
+            _message.c.kind == REMINDER,
+            or_(
+                _interview.c.disposition.not_in(UNFINISHED) & _interview.c.counted,
+                _interview.c.last_at > _message.c.created_at,
+            ),
+        ),
+    ),
+)
 
 
 def find_message(engine: Engine, message: str) -> Message | None:
@@ -110,8 +152,10 @@ def find_message(engine: Engine, message: str) -> Message | None:
             select(
                 _message.c.id, _message.c.kind, _message.c.state, _message.c.not_before,
                 _message.c.created_at, _message.c.attempts, _message.c.aggregator, _message.c.sender,
-                _message.c.network_code, _message.c.respondent, _message.c.text, _directory.c.sealed,
+                _message.c.network_code, _message.c.wave, _message.c.respondent, _message.c.text,
+                _directory.c.sealed,
                 _OPTED_OUT.label("opted_out"), _UNWANTED.label("unwanted"), _ERASED.label("withdrawn"),
+                _CAMPAIGN_STATE.label("campaign"), _NEEDLESS.label("needless"),
             )
             .join_from(_message, _directory, _directory.c.respondent == _message.c.respondent, isouter=True)
             .where(_message.c.id == message)
@@ -119,7 +163,8 @@ def find_message(engine: Engine, message: str) -> Message | None:
     if row is None:
         return None
     values = dict(row._mapping)
-    return Message(**values | {flag: bool(values[flag]) for flag in ("opted_out", "unwanted", "withdrawn")})
+    flags = ("opted_out", "unwanted", "withdrawn", "needless")
+    return Message(**values | {flag: bool(values[flag]) for flag in flags})
 
 
 def claim(engine: Engine, message: str, now: datetime) -> bool:
@@ -131,6 +176,8 @@ def claim(engine: Engine, message: str, now: datetime) -> bool:
                 _message.c.id == message,
                 _message.c.state == DUE,
                 ~_UNWANTED,
+                ~_NEEDLESS,
+                ~HALTED,
             )
             .with_for_update(skip_locked=True)
             .scalar_subquery()
@@ -165,6 +212,11 @@ def try_again(engine: Engine, message: str, until: datetime, reason: str, *, cou
 def cancel(engine: Engine, message: Message, now: datetime, reason: str) -> bool:
     """due, held -> cancelled."""
     return _end(engine, message, (DUE, HELD), CANCELLED, now, reason)
+
+
+def withhold(engine: Engine, message: Message, now: datetime, reason: str) -> bool:
+    """sending -> cancelled: claimed, and then not sent."""
+    return _end(engine, message, (SENDING,), CANCELLED, now, reason)
 
 
 def fail(engine: Engine, message: Message, now: datetime, reason: str) -> bool:

@@ -14,6 +14,7 @@ from storage.database import moments, reading, writing
 from storage.models import DeliveryReport, Directory, OutboundMessage, table_of
 from storage.outbox import (
     DUE,
+    HALTED,
     HELD,
     NONE_CAME,
     SENDING,
@@ -30,7 +31,7 @@ def due_messages(
     engine: Engine, now: datetime, most: int, paused: Collection[tuple[str, str]] = ()
 ) -> list[tuple[str, str]]:
     """Id and kind of messages that may go now, the most urgent first; none of the paused
-    (aggregator, sender)."""
+    (aggregator, sender), none whose campaign does not run."""
     asleep = [
         and_(_message.c.aggregator == aggregator, func.coalesce(_message.c.sender, "") == sender)
         for aggregator, sender in paused
@@ -38,7 +39,7 @@ def due_messages(
     with reading(engine) as db:
         found = db.execute(
             select(_message.c.id, _message.c.kind)
-            .where(_message.c.state == DUE, _message.c.not_before <= now, ~or_(false(), *asleep))
+            .where(_message.c.state == DUE, _message.c.not_before <= now, ~or_(false(), *asleep), ~HALTED)
             .order_by(_message.c.priority, _message.c.not_before)
             .limit(most)
         )

@@ -66,7 +66,7 @@ SCRIPTS = {
     "7021": "no id", "7022": "bare cost", "7023": "odd cost", "7024": "text code", "7025": "bom",
     "6001": "failed None", "6002": "failed Insufficient balance", "6003": "word Queued", "6004": "no id",
     "6005": "empty The request was refused", "6006": "empty A duplicate request was received recently",
-    "6007": "undelivered", "6008": "failed Something new about +233240006008",
+    "6007": "undelivered", "6009": "taken broken", "6008": "failed Something new about +233240006008",
 }  # fmt: skip
 
 PERMANENT, HELD, PASSING = (403, 404, 406, 409, 502), (401, 402, 407), (500, 501)
@@ -103,10 +103,12 @@ class Habits:
     cut: float = 0.0  # taken, but the connection ends within the answer
     slow: float = 0.0  # no answer for slow_seconds: one half was taken, the other not
     slow_seconds: float = 12.0
+    taken_broken: float = 0.0  # airtime: paid, and then answered with a 502
 
     reports: str = ""  # URL for delivery reports; none: no reports
     airtime_status: str = ""
-    airtime_validation: str = ""  # asked before paying
+    airtime_validation: str = ""  # asked before paying; sometimes `twice`
+    rogue: float = 0.0  # of orders taken: one that nobody made is asked about too, see _probe
     report_seconds: float = 0.2  # the latest of a message's reports
     undelivered: float = 0.0
     twice: float = 0.0
@@ -121,6 +123,8 @@ class Habits:
 class Books:
     messages: list[dict[str, Any]] = field(default_factory=list)
     airtime: list[dict[str, Any]] = field(default_factory=list)
+    validations: list[dict[str, Any]] = field(default_factory=list)  # as asked, with `answer`
+    rogues: list[dict[str, Any]] = field(default_factory=list)  # those that are nobody's orders
     callbacks: list[dict[str, Any]] = field(default_factory=list)
     answers: Counter[str] = field(default_factory=Counter)  # "path status" -> how often
     headers: list[dict[str, str]] = field(default_factory=list)  # of the last requests, without the key
@@ -296,6 +300,8 @@ class AtApi:
         reply = await asyncio.shield(self._orders[key][1])
         if not reply["numSent"]:
             self._orders.pop(key, None)  # nothing was paid: the key may be tried again
+        elif fault == "taken broken":
+            raise Refused(502, HTML + number)
         return await self._answer(reply, fault)
 
     async def _order(
@@ -345,12 +351,33 @@ class AtApi:
             "currencyCode": line["currency"],
             "amount": f"{line['amount']:.4f}",
         }
+        chance = self._next_chance("validation", line["number"])
+        said = await self._ask(asked, self.books.validations)
+        if said and chance.random() < self.habits.twice:  # an answer was lost on its way
+            said = await self._ask(asked, self.books.validations)
+        if chance.random() < self.habits.rogue:
+            await self._probe(asked)
+        return said
+
+    async def _ask(self, asked: dict[str, str], into: list[dict[str, Any]]) -> bool:
         try:
             answer = await self._client.post(self.habits.airtime_validation, json=asked)
             said = answer.json() if answer.status_code == 200 else {}
         except (httpx2.HTTPError, ValueError):
-            return False
-        return isinstance(said, dict) and said.get("status") == "Validated"
+            said = {}
+        yes = isinstance(said, dict) and said.get("status") == "Validated"
+        into.append(asked | {"answer": yes})
+        return yes
+
+    async def _probe(self, asked: dict[str, str]) -> None:
+        """What somebody who had our account's password might order: each must be refused."""
+        more = f"{Decimal(asked['amount']) * 10:.4f}"
+        other = asked["phoneNumber"][:-1] + str(9 - int(asked["phoneNumber"][-1]))
+        for change in (
+            {}, {"amount": more}, {"currencyCode": "NGN"}, {"phoneNumber": other + "0"},
+        ):  # fmt: skip
+            await self._ask(asked | {"transactionId": self._id("ATQid_")} | change, self.books.rogues)
+        await self._ask(asked | {"amount": more}, self.books.rogues)
 
     async def _user(self, request: Request) -> Response:
         self._check_account(request, request.query_params.get("username"))
@@ -392,6 +419,7 @@ class AtApi:
             chance.choice(("http 500", "http 503", "html broken", "html broken")): habits.broken,
             "html": habits.html,
             "cut": habits.cut,
+            "taken broken": habits.taken_broken,
             chance.choice(("slow taken", "slow lost")): habits.slow,
         }
         return chance.choices([*kinds, ""], [*kinds.values(), max(0.0, 1 - sum(kinds.values()))])[0]

@@ -126,6 +126,9 @@ one_answer = "One at a time."
 quota_full = "Enough of you. Dial {{code}}."
 help = "{{owner}} {{contact}} {{code}}. Leave: STOP"
 opted_out = "{out} {{keyword}}, dial {{code}}."
+invitation = "{owner_asks} {{owner}}: dial {{code}}, text {{keyword}}."
+reminder = "{owner_asks} {{owner}}, still: dial {{code}}."
+reminder_break_off = "{{left}}: dial {{code}}."
 [words]
 stop = ["{stop}"]
 [scales.yes_no]
@@ -138,11 +141,13 @@ _ENGLISH = {
     "id": "en", "name": "English", "welcome": "Welcome back. Answered:", "thanks": "Thank you. Dial",
     "yes": "Yes", "no": "No", "over": "This session is over. Dial", "sorry": "Sorry. Dial",
     "consent": "Take part?", "out": "No more messages. Text", "stop": "leave me",
+    "owner_asks": "Asked by",
 }  # fmt: skip
 _FRENCH = {
     "id": "fr", "name": "Français", "welcome": "Bon retour. Réponses :", "thanks": "Merci. Faites le",
     "yes": "Oui", "no": "Non", "over": "Session terminée. Faites le", "sorry": "Désolés. Faites le",
     "consent": "Acceptez-vous l'été ?", "out": "Plus de messages. Envoyez", "stop": "arrêter",
+    "owner_asks": "De la part de",
 }  # fmt: skip
 
 

@@ -562,9 +562,9 @@ def test_defect_6_what_the_sdk_lets_pass() -> None:
     assert all(validate_phone(n) for n in ("+0000", "+1234", "+" + "1" * 22, "+2332400\n"))
 
 
-def test_defect_8_only_three_calls_can_be_made() -> None:
+def test_defect_8_only_four_calls_can_be_made() -> None:
     calls = {name for name in vars(AfricasTalkingApi) if not name.startswith("_")}
-    assert calls == {"send_sms", "send_airtime", "balance", "close"}
+    assert calls == {"send_sms", "send_airtime", "find_airtime", "balance", "close"}
 
 
 @pytest.mark.parametrize(
@@ -916,6 +916,9 @@ def test_the_stand_in_asks_before_paying_and_says_what_became_of_it() -> None:
             lost = at.send_airtime(number("6007"), "GHS", FIVE, "given-back")
             wait_until(lambda: sum(c["answer"] == 200 for c in api.books.callbacks) == 2)
             assert at.balance() == ("GHS", Decimal(15))
+            assert [at.find_airtime(i) for i in (paid.request_id, lost.request_id, "ATQid_0", "")] == [
+                "Success", "Failed", None, None,
+            ]  # fmt: skip
             at.close()
             with httpx2.Client(trust_env=False, headers={"apiKey": habits.api_key}) as client:
                 books = client.get(api.url + "/_books").json()

@@ -365,6 +365,14 @@ ON_CHECKING: list[Edit] = [
         "prompts.opted_out",
         "at most 160, one SMS",
     ),
+    (FR, 'invitation = "invitation"', f'invitation = "{"x" * 161}"', "prompts.invitation", "at most 160"),
+    (
+        FR,
+        'reminder_break_off = "reminder break off"',
+        f'reminder_break_off = "{{left}} {"x" * 159}"',
+        "prompts.reminder_break_off",
+        "at most 160, one SMS",
+    ),
     (FR, 'one_answer = "one answer"', f'one_answer = "{"x" * 460}"', "prompts.one_answer", "at most 459"),
     # an answer that no reply reads as: numbers have nine digits at most
     (Q, "max = 110", "max = 11000000000", "items.opening.age", "leads nowhere"),

@@ -27,7 +27,9 @@ DOCUMENTS = [
     HERE / "bench" / "README.md",
     *(HERE / "docs" / f"{name}.md" for name in ("analysts", "operations", "partners", "waves")),
 ]
-VERBS = set(re.findall(r"^@app\.command\(\)\ndef (\w+)", (HERE / "main.py").read_text("utf-8"), re.MULTILINE))
+_MAIN = (HERE / "main.py").read_text("utf-8")
+VERBS = set(re.findall(r"^@app\.command\(\)\ndef (\w+)", _MAIN, re.MULTILINE))
+VERBS |= set(re.findall(r'^app\.add_typer\(.*name="(\w+)"\)$', _MAIN, re.MULTILINE))
 
 
 def table_rows(text: str) -> list[list[str]]:
@@ -114,15 +116,19 @@ def test_the_examples_for_partners_are_true(running: Running) -> None:
     """Every curl of docs/partners.md, in order, against the running service: the reply shown is the reply."""
     text = (HERE / "docs" / "partners.md").read_text("utf-8")
     examples = re.findall(r"```sh\n(curl .*?)\n```\n```\n(.*?)\n```", text, re.DOTALL)
-    assert len(examples) == 8
+    assert len(examples) == 10
     url = f"{running.url}/hooks/africastalking/{running.secret()}/ussd"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     for command, expected in examples:
-        words = shlex.split(command.replace("$URL", url).replace("$SMS", url.removesuffix("ussd") + "sms"))
+        for name, path in (("URL", "ussd"), ("SMS", "sms"), ("AIRTIME", "airtime")):
+            command = command.replace(f"${name}", url.removesuffix("ussd") + path)
+        words = shlex.split(command)
         fields = [words[k + 1] for k, word in enumerate(words) if word == "-d"]
+        headers = dict(words[k + 1].split(": ") for k, word in enumerate(words) if word == "-H")
         assert words[:2] == ["curl", "-s"] and all("%" in f or unquote(f) == f for f in fields)
+        asked = urllib.request.Request(words[2], "&".join(fields).encode(), headers)
         try:
-            with opener.open(words[2], "&".join(fields).encode(), timeout=5) as reply:
+            with opener.open(asked, timeout=5) as reply:
                 body = reply.read().decode()
         except urllib.error.HTTPError as error:
             with error:

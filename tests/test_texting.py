@@ -18,6 +18,7 @@ import redis
 
 from flows.engine import Began, Consented, Effect, ModeChanged, ResponseGiven
 from flows.instrument import parse
+from flows.questionnaire import PROMPTS_OF_TEXTING
 from flows.wave import Wave
 from gateway import texting as texting_module
 from gateway.messages import InboundSms, OptOut
@@ -459,9 +460,9 @@ def test_a_version_fielded_before_texting_can_be_gone_on_with_by_text(redis_url:
     sources = dict(numbers().sources)
     for name in ("en.toml", "fr.toml"):
         lines = sources[name].split("\n")
-        lacking = ("one_answer", "help", "opted_out", "[words]", "stop = [")
+        lacking = (*PROMPTS_OF_TEXTING, "[words]", "stop = [")
         sources[name] = "\n".join(x for x in lines if not x.startswith(lacking))
-        assert len(lines) - len(sources[name].split("\n")) == 5
+        assert len(lines) - len(sources[name].split("\n")) == len(PROMPTS_OF_TEXTING) + 2
     old = parse(sources, fielded=True)
     with pytest.raises(Exception, match="one_answer"):
         parse(sources)

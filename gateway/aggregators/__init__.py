@@ -4,7 +4,15 @@ from typing import Protocol
 
 from gateway.aggregators.africastalking import AfricasTalking
 from gateway.aggregators.simulator import Simulator
-from gateway.messages import DeliveryReport, Hop, InboundSms, OptOut, SessionEnded
+from gateway.messages import (
+    AirtimeStatus,
+    AirtimeValidation,
+    DeliveryReport,
+    Hop,
+    InboundSms,
+    OptOut,
+    SessionEnded,
+)
 
 
 class Aggregator(Protocol):
@@ -27,6 +35,8 @@ class Aggregator(Protocol):
     def read_inbound_sms(self, body: bytes) -> InboundSms: ...
     def read_delivery_report(self, body: bytes) -> DeliveryReport: ...
     def read_opt_out(self, body: bytes) -> OptOut: ...
+    def read_airtime_validation(self, body: bytes) -> AirtimeValidation: ...
+    def read_airtime_status(self, body: bytes) -> AirtimeStatus: ...
 
 
 AGGREGATORS: dict[str, Aggregator] = {

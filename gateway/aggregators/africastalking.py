@@ -9,12 +9,29 @@ SMS, in the same form (developer documents, SMS callbacks): a message has date, 
 to, cost, networkCode and comes every minute until it is answered 200, for up to 12 hours (help centre,
 742510); a delivery report id, status, phoneNumber, networkCode, failureReason, retryCount; an opt-out
 senderId, phoneNumber. Required is what we could not do without: a refusal is repeated for 12 hours.
+
+Airtime, in JSON (public integrations; their own documents were not read): before paying, a validation
+transactionId, phoneNumber, sourceIpAddress, currencyCode, amount; afterwards a status phoneNumber,
+description, status, requestId, discount, value ("GHS 5.0000").
 """
 
+import json
+import re
 from contextlib import suppress
+from decimal import Decimal
+from typing import Any
 from urllib.parse import unquote_plus
 
-from gateway.messages import DeliveryReport, Hop, InboundSms, OptOut, SessionEnded, WireError
+from gateway.messages import (
+    AirtimeStatus,
+    AirtimeValidation,
+    DeliveryReport,
+    Hop,
+    InboundSms,
+    OptOut,
+    SessionEnded,
+    WireError,
+)
 
 _MAX_FIELDS = 64
 _LIMITS = {"sessionId": 128, "phoneNumber": 20, "networkCode": 16, "serviceCode": 32, "text": 16_000}
@@ -22,11 +39,17 @@ _NOTICE_LIMITS = {"sessionId": 128, "phoneNumber": 20, "networkCode": 16, "servi
 _SMS_LIMITS = {"id": 128, "from": 20, "to": 32, "text": 16_000}
 _REPORT_LIMITS = {"id": 128, "status": 64}
 _OPT_OUT_LIMITS = {"phoneNumber": 20, "senderId": 32}
+_VALIDATION_LIMITS = {"transactionId": 128, "phoneNumber": 20, "currencyCode": 3}
+_AIRTIME_LIMITS = {"requestId": 128, "phoneNumber": 20, "status": 64}
 _NAMES = frozenset(_LIMITS | _SMS_LIMITS | _REPORT_LIMITS | _OPT_OUT_LIMITS)
 _UNREAD = frozenset(("date", "linkId"))  # nobody needs them, nor their decoding
-_NEVER_EMPTY = ("sessionId", "phoneNumber", "id", "from", "status")
+_NEVER_EMPTY = ("sessionId", "phoneNumber", "id", "from", "status", "transactionId", "requestId")
 #: In log lines and in the record, which takes no NUL.
-_KEPT = ("sessionId", "networkCode", "serviceCode", "id", "to", "senderId")
+_KEPT = (
+    "sessionId", "networkCode", "serviceCode", "id", "to", "senderId", "transactionId", "requestId",
+    "currencyCode",
+)  # fmt: skip
+_MONEY = re.compile(r"(?:([A-Z]{3}) +)?([0-9]{1,9}(?:\.[0-9]{1,8})?)")
 
 
 def read_form(body: bytes) -> dict[str, str]:
@@ -85,6 +108,42 @@ def read_msisdn(raw: str, field: str = "phoneNumber") -> str:
     return number
 
 
+def read_object(body: bytes) -> dict[str, Any]:
+    """The fields of a JSON object; numbers as Decimal. Raises WireError(400), also on a repeated field."""
+    try:
+        fields = json.loads(body.decode(), object_pairs_hook=_once, parse_float=Decimal, parse_int=Decimal)
+    except (ValueError, RecursionError):  # ValueError also of bad UTF-8
+        raise WireError(400, "the body must be JSON in UTF-8") from None
+    if not isinstance(fields, dict):
+        raise WireError(400, "the body must be a JSON object")
+    return fields
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise WireError(400, "a field is given twice")
+    return fields
+
+
+def _require_texts(fields: dict[str, Any], limits: dict[str, int]) -> dict[str, str]:
+    """These fields, as texts that can be stored: JSON can also spell half a surrogate pair."""
+    texts = {name: fields[name] for name in limits if name in fields}
+    odd = [n for n, v in texts.items() if not isinstance(v, str) or any("\ud800" <= c <= "\udfff" for c in v)]
+    if odd:
+        raise WireError(400, f"must be a string: {', '.join(odd)}")
+    _require(texts, limits)
+    return texts
+
+
+def read_money(raw: object) -> tuple[Decimal | None, str]:
+    """`GHS 5.0000`, `5.0000` or a number; the currency is empty when not said."""
+    if isinstance(raw, Decimal):
+        raw = format(raw, "f") if raw.is_finite() and abs(raw) < 10**9 else None
+    match = _MONEY.fullmatch(raw.strip()) if isinstance(raw, str) else None
+    return (Decimal(match[2]), match[1] or "") if match else (None, "")
+
+
 def _whole(raw: str | None) -> int | None:
     return int(raw) if raw and raw.isascii() and raw.isdigit() and len(raw) < 12 else None
 
@@ -92,6 +151,12 @@ def _whole(raw: str | None) -> int | None:
 def _remark(raw: str, most: int) -> str:
     """Free text for the record: cut, and a space for what cannot be stored or printed."""
     return "".join(c if c.isprintable() else " " for c in raw[:most])
+
+
+def without_digits(raw: object, most: int) -> str:
+    """A remark for the record that might quote a number: its digits are not kept."""
+    text = raw if isinstance(raw, str) else ""
+    return "".join("#" if c.isdigit() else c for c in _remark(text, most) if not "\ud800" <= c <= "\udfff")
 
 
 class AfricasTalking:
@@ -163,3 +228,34 @@ class AfricasTalking:
         form = read_form(body)
         _require(form, _OPT_OUT_LIMITS)
         return OptOut(read_msisdn(form["phoneNumber"]), form["senderId"])
+
+    # ---- airtime
+
+    def read_airtime_validation(self, body: bytes) -> AirtimeValidation:
+        """`sourceIpAddress` is not looked at: it says where our own order came from."""
+        fields = read_object(body)
+        texts = _require_texts(fields, _VALIDATION_LIMITS)
+        amount, _ = read_money(fields.get("amount"))
+        if amount is None:
+            raise WireError(400, "amount: must be a number, such as 5.0000")
+        return AirtimeValidation(
+            transaction_id=texts["transactionId"],
+            msisdn=read_msisdn(texts["phoneNumber"]),
+            amount=amount,
+            currency=texts["currencyCode"],
+        )
+
+    def read_airtime_status(self, body: bytes) -> AirtimeStatus:
+        """Whatever the status word. `discount` is not kept."""
+        fields = read_object(body)
+        texts = _require_texts(fields, _AIRTIME_LIMITS)
+        amount, currency = read_money(fields.get("value"))
+        detail = fields.get("description")
+        return AirtimeStatus(
+            request_id=texts["requestId"],
+            msisdn=read_msisdn(texts["phoneNumber"]),
+            status=_remark(texts["status"], 64),
+            amount=amount,
+            currency=currency,
+            detail=without_digits(detail, 128),
+        )

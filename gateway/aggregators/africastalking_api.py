@@ -36,6 +36,7 @@ import requests
 import urllib3.exceptions
 from africastalking.Airtime import AirtimeService
 from africastalking.Application import ApplicationService
+from africastalking.MobileData import MobileDataService
 from africastalking.Service import AfricasTalkingException, Service
 from africastalking.SMS import SMSService
 from requests import exceptions as failed
@@ -189,6 +190,10 @@ class _Account(_Repaired, ApplicationService):  # type: ignore[misc]
     pass
 
 
+class _Transactions(_Repaired, MobileDataService):  # type: ignore[misc]
+    """The look-up stands with mobile data, and on its host."""
+
+
 class AfricasTalkingApi:
     """One account. The user name `sandbox` uses the sandbox, as in the SDK; `base_url` another host.
 
@@ -245,6 +250,20 @@ class AfricasTalkingApi:
             raise _logged(found, "airtime")
         log.info("airtime accepted id=%s status=%s", found.request_id, found.status_raw)
         return found
+
+    def find_airtime(self, reference: str) -> str | None:
+        """The form of the answer is from memory: only `Success` and `Failed`, where they are expected and
+        of this very transaction, are believed. SendError while there is no answer."""
+        if not _is(_ID, reference):
+            return None
+        reply = _call("look-up", _Transactions(*self._account).find_transaction, reference,
+                      timeout=self._timeout)  # fmt: skip
+        data = reply.get("data")
+        if reply.get("status") != "Success" or not isinstance(data, dict):
+            return None
+        named = data.get("requestId", data.get("transactionId"))
+        word = data.get("status")
+        return word if named == reference and word in ("Success", "Failed") else None
 
     def balance(self) -> tuple[str, Decimal] | None:
         reply = _call("balance", _Account(*self._account).fetch_application_data, timeout=self._timeout)

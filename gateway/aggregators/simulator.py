@@ -15,14 +15,27 @@ screen. End of session: another POST, {"session", "msisdn", "network", "code", "
 SMS, in JSON too: a message {"id": "...", "msisdn": "+233240000001", "network": "99999", "to": "1616",
 "text": "SURVEY"}, repeated until it is answered 200; a delivery report {"id": "...", "status":
 "Success", "reason": "...", "network": "..."}, the last two optional; an opt-out {"msisdn", "sender"}.
+
+Airtime: a validation {"id": "...", "msisdn": "...", "amount": "5.00", "currency": "GHS"}; a status {"id",
+"msisdn", "status", "amount": "5.00", "currency", "reason"}, the last three optional.
 """
 
 import json
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
-from gateway.messages import DeliveryReport, Hop, InboundSms, OptOut, SessionEnded, WireError
+from gateway.messages import (
+    AirtimeStatus,
+    AirtimeValidation,
+    DeliveryReport,
+    Hop,
+    InboundSms,
+    OptOut,
+    SessionEnded,
+    WireError,
+)
 
 _LIMITS = {"session": 128, "msisdn": 16, "network": 16, "code": 32}
 _HOP_LIMITS = _LIMITS | {"input": 16_000}
@@ -31,6 +44,10 @@ _SMS_LIMITS = {"id": 128, "msisdn": 16, "network": 16, "to": 32, "text": 16_000}
 _REPORT_LIMITS = {"id": 128, "status": 64}
 _REPORT_REMARKS = {"reason": 64, "network": 16, "msisdn": 16}
 _OPT_OUT_LIMITS = {"msisdn": 16, "sender": 32}
+_VALIDATION_LIMITS = {"id": 128, "msisdn": 16, "amount": 16, "currency": 3}
+_AIRTIME_LIMITS = {"id": 128, "msisdn": 16, "status": 64}
+_AIRTIME_REMARKS = {"amount": 16, "currency": 3, "reason": 64}
+_AMOUNT = re.compile(r"[0-9]{1,9}(\.[0-9]{1,8})?")
 _MOST_HOPS = 10_000  # no session is as long; keeps a hostile number out of the live store
 _MSISDN = re.compile(r"\+[0-9]{7,15}")  # E.164: 15 digits at most; none under 7 is a subscriber's
 
@@ -64,7 +81,7 @@ def _require(fields: Mapping[str, Any], limits: Mapping[str, int]) -> None:
     if empty := [n for n in ("session", "id", "status") if n in limits and not fields[n].strip()]:
         raise WireError(400, f"empty: {', '.join(empty)}")
     # They stand in log lines and in the record, which takes no NUL.
-    kept = ("session", "network", "code", "status", "id", "to", "sender", "reason")
+    kept = ("session", "network", "code", "status", "id", "to", "sender", "reason", "currency")
     if odd := [name for name in kept if name in limits and not fields[name].isprintable()]:
         raise WireError(400, f"not printable: {', '.join(odd)}")
     if "msisdn" in limits and not _MSISDN.fullmatch(fields["msisdn"]):
@@ -147,3 +164,27 @@ class Simulator:
         fields = _read_object(body)
         _require(fields, _OPT_OUT_LIMITS)
         return OptOut(fields["msisdn"], fields["sender"])
+
+    # ---- airtime
+
+    def read_airtime_validation(self, body: bytes) -> AirtimeValidation:
+        fields = _read_object(body)
+        _require(fields, _VALIDATION_LIMITS)
+        if not _AMOUNT.fullmatch(fields["amount"]):
+            raise WireError(400, "amount: must be a decimal in a string, such as 5.00")
+        return AirtimeValidation(
+            fields["id"], fields["msisdn"], Decimal(fields["amount"]), fields["currency"]
+        )  # fmt: skip
+
+    def read_airtime_status(self, body: bytes) -> AirtimeStatus:
+        fields = _read_object(body)
+        _require(fields, _AIRTIME_LIMITS | {n: m for n, m in _AIRTIME_REMARKS.items() if n in fields})
+        amount = fields.get("amount", "")
+        return AirtimeStatus(
+            request_id=fields["id"],
+            msisdn=fields["msisdn"],
+            status=fields["status"],
+            amount=Decimal(amount) if _AMOUNT.fullmatch(amount) else None,
+            currency=fields.get("currency", ""),
+            detail="".join("#" if c.isdigit() else c for c in fields.get("reason", "")),
+        )

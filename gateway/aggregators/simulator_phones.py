@@ -42,6 +42,10 @@ class SimulatedPhones:
             self._put(msisdn, "airtime", f"You received {currency} {amount:.2f} of airtime.", None)
         return AirtimeSent(request_id, "Sent", amount, Decimal(0))
 
+    def find_airtime(self, reference: str) -> str | None:
+        """What was put into an inbox has arrived."""
+        return "Success" if self._live.exists(f"dial16:simulated:{reference}") else None
+
     def balance(self) -> tuple[str, Decimal] | None:
         return None
 

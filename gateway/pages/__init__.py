@@ -32,7 +32,7 @@ NETWORKS = (
 )
 
 # Nothing inline and nothing from elsewhere: pages hand data to scripts in data- attributes.
-_HEADERS = {
+HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
         " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -40,7 +40,7 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Cache-Control": "no-store",  # the handset page holds the webhook's secret
+    "Cache-Control": "no-store",  # the handset page holds the webhook's secret, others figures for staff
 }
 
 
@@ -57,7 +57,18 @@ class _Static(StaticFiles):
         return response
 
 
-def _versions() -> dict[str, str]:
+def templates() -> Environment:
+    """The pages' templates; what they insert is escaped, what they lack is an error."""
+    return Environment(
+        loader=FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def static_versions() -> dict[str, str]:
     """Each static file's address, with a digest of its content so that a new release is a new address."""
     return {
         file.name: f"/static/{file.name}?v={sha256(file.read_bytes()).hexdigest()[:10]}"
@@ -96,16 +107,9 @@ def page_routes(
     has no text messages. `hook_hint`: what home shows as the path to post to,
     secret masked.
     """
-    templates = Environment(
-        loader=FileSystemLoader(_HERE / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    static = _versions()
+    pages, static = templates(), static_versions()
     # Neither page depends on the request: rendered once, here, so a fault shows at start-up.
-    home_page = templates.get_template("home.html").render(
+    home_page = pages.get_template("home.html").render(
         static=static,
         waves=[_shown(wave) for wave in waves],
         handset=simulator_hook is not None,
@@ -113,12 +117,12 @@ def page_routes(
     )
 
     async def home(request: Request) -> Response:
-        return HTMLResponse(home_page, headers=_HEADERS)
+        return HTMLResponse(home_page, headers=HEADERS)
 
     routes: list[BaseRoute] = [Route("/", home), Mount("/static", _Static(directory=_STATIC))]
     if simulator_hook is not None:
         wave, codes = waves[0], list(dict.fromkeys(w.code for w in waves))
-        handset_page = templates.get_template("handset.html").render(
+        handset_page = pages.get_template("handset.html").render(
             static=static,
             wave=wave,
             hook=simulator_hook,
@@ -130,7 +134,7 @@ def page_routes(
         )
 
         async def handset(request: Request) -> Response:
-            return HTMLResponse(handset_page, headers=_HEADERS)
+            return HTMLResponse(handset_page, headers=HEADERS)
 
         routes.append(Route("/handset", handset))
         if inbox is not None:
@@ -147,12 +151,12 @@ def _inbox_of(inbox: Inbox) -> Callable[[Request], Awaitable[Response]]:
             asked = orjson.loads((await request.body())[:_MOST_ASKED])
             msisdn = asked["msisdn"]
         except (orjson.JSONDecodeError, KeyError, TypeError):
-            return JSONResponse({"error": "msisdn is missing"}, 400, _HEADERS)
+            return JSONResponse({"error": "msisdn is missing"}, 400, HEADERS)
         if not isinstance(msisdn, str):
-            return JSONResponse({"error": "msisdn must be a string"}, 400, _HEADERS)
+            return JSONResponse({"error": "msisdn must be a string"}, 400, HEADERS)
         try:
-            return JSONResponse(await inbox(msisdn), headers=_HEADERS)
+            return JSONResponse(await inbox(msisdn), headers=HEADERS)
         except redis.RedisError:
-            return JSONResponse({"error": "the live store is away"}, 503, _HEADERS)
+            return JSONResponse({"error": "the live store is away"}, 503, HEADERS)
 
     return answer

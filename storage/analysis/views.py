@@ -3,10 +3,12 @@
     responses_long     one row a response, with its labels and what the instrument says of the item
     interviews_wide    one row an interview, one column an item
     screen_breakoff    one row an item and wave: where interviews were left
+    dispositions       one row for everybody invited or taking part: what became of them, in AAPOR's terms
+                       (`dispositions.py`)
 
-All three show the one interview a respondent and wave that is counted, and nothing of withdrawn ones
-but, in interviews_wide, that they were. Respondents are pseudonyms: the views know no number, nor the
-aggregator's session ids, behind each of which the aggregator knows one. responses_long numbers an
+All but the last show the one interview a respondent and wave that is counted, and nothing of withdrawn
+ones but, in interviews_wide, that they were. Respondents are pseudonyms: the views know no number, nor
+the aggregator's session ids, behind each of which the aggregator knows one. responses_long numbers an
 interview's sessions instead, in the order in which they were first used.
 
 interviews_wide holds codes (labels: codebook_option, or the codebook export). An item that asks for a
@@ -23,9 +25,10 @@ PRIVILEGES, which hold for them too, or grant again after it.
 from sqlalchemy import Connection, text
 
 from flows.instrument import Instrument, Item
+from storage.analysis import dispositions
 from storage.models import UNFINISHED
 
-VIEWS = ("responses_long", "interviews_wide", "screen_breakoff")
+VIEWS = ("responses_long", "interviews_wide", "screen_breakoff", "dispositions")
 #: Columns of interviews_wide that say how the interview went.
 INTERVIEW_COLUMNS = (
     "interview", "respondent", "wave", "instrument", "language", "mode", "aggregator", "blocks",
@@ -49,6 +52,7 @@ def create_views(db: Connection, instrument: Instrument) -> None:
     ):
         # Not bound text: ids may hold a colon. The driver must see no "%" either, so none is written.
         db.exec_driver_sql(f"CREATE VIEW {name} AS {statement}")
+    dispositions.create_view(db)
 
 
 def wide_columns(instrument: Instrument) -> dict[str, tuple[Item, str]]:

@@ -1,0 +1,96 @@
+"""The fieldwork page's figures as tables in the terminal."""
+
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import Engine
+
+from flows.wave import Wave
+from gateway.fieldwork import KIND_NAMES, NETWORK_NAMES, money, share, whole, words
+from storage.analysis.fieldwork import Fieldwork, Part, fieldwork, waves
+
+_STOPS = 10  # questions where most stopped
+
+
+def show(engine: Engine, wave: Wave, asked: str, console: Console) -> bool:
+    """Print the figures of the wave `asked` for, or of the wave file's. False: nobody knows it."""
+    name = asked or wave.id
+    if asked and asked != wave.id and asked not in waves(engine):
+        return False
+    figures = fieldwork(
+        engine, name, wave.instrument, served=wave if name == wave.id else None, networks=NETWORK_NAMES
+    )
+    for table in _tables(figures):
+        console.print(table)
+    if figures.rates is None:
+        console.print(
+            "Nobody was invited: how many heard of the code is unknown, so there is no response rate."
+        )
+    if figures.dial_ins.started:
+        console.print(
+            f"Completion among the {whole(figures.dial_ins.started)} who dialled without an invitation:"
+            f" {share(figures.dial_ins.completion)} (not a response rate)."
+        )
+    console.print("Unweighted; rates as if the wave closed now. Definitions: docs/dispositions.md.")
+    return True
+
+
+def _tables(f: Fieldwork) -> Iterable[Table]:
+    standing = _table(
+        f"Wave {f.wave}: everybody, by disposition", "disposition", "AAPOR", "invited", "dialled in"
+    )
+    for s in f.standings:
+        standing.add_row(words(s.name), s.aapor, whole(s.sample), whole(s.dial_in))
+    yield standing
+    if f.rates:
+        rates = Table("rate", "value", "definition", title=f"Outcome rates of {whole(f.invited)} invited")
+        for r in f.rates.rates:
+            rates.add_row(r.name, share(r.value), r.formula)
+        rates.add_row("e", share(f.rates.e), "eligible, of those of whom it is known")
+        yield rates
+    parts = _table("Interviews", "", "begun", "completion", *KIND_NAMES.values())
+    for rows in ((f.started,), *f.parts.values()):
+        for part in rows:
+            parts.add_row(*_part(part), end_section=part is rows[-1])
+    yield parts
+    stops = _table(
+        "Where interviews stop", "question", "stopped there", "of those who reached it", "waiting there"
+    )
+    for screen in f.screens[:_STOPS]:
+        stops.add_row(screen.label, whole(screen.left), share(screen.hazard), whole(screen.waiting))
+    yield stops
+    for quota in f.quotas:
+        cells = _table(
+            f"Quota: {quota.name}",
+            " / ".join(quota.items),
+            "complete",
+            "target",
+            "in progress",
+            "turned away",
+        )
+        for cell in quota.cells:
+            counts = (cell.completed, cell.target, cell.in_progress, cell.turned_away)
+            cells.add_row(" / ".join(cell.labels), *("-" if n is None else whole(n) for n in counts))
+        yield cells
+    sent = _table("Messages and airtime", "kind", "state", "number", "parts", "cost")
+    for m in (*f.messages, *f.airtime):
+        cost = f"{m.currency} {money(m.cost)}" if m.currency else ""
+        sent.add_row(m.kind, words(m.state), whole(m.n), whole(m.parts), cost)
+    yield sent
+
+
+def _table(title: str, *columns: str) -> Table:
+    """Its words to the left, its numbers to the right."""
+    table = Table(title=title)
+    for n, column in enumerate(columns):
+        left = n == 0 or column in ("AAPOR", "state", "")
+        table.add_column(column, justify="left" if left else "right")
+    return table
+
+
+def _part(part: Part) -> tuple[str, ...]:
+    return (
+        part.label, whole(part.started), share(part.completion, 0),
+        *(whole(part.kinds[kind]) for kind in KIND_NAMES),
+    )  # fmt: skip
