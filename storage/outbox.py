@@ -76,6 +76,7 @@ class Message:
     opted_out: bool
     unwanted: bool  # because of that
     withdrawn: bool  # its wave, or where it has none the latest one
+    wave: str | None = None
 
     def __repr__(self) -> str:
         return f"Message({self.id}, {self.kind}, {self.state})"
@@ -107,7 +108,8 @@ def find_message(engine: Engine, message: str) -> Message | None:
             select(
                 _message.c.id, _message.c.kind, _message.c.state, _message.c.not_before,
                 _message.c.created_at, _message.c.attempts, _message.c.aggregator, _message.c.sender,
-                _message.c.network_code, _message.c.respondent, _message.c.text, _directory.c.sealed,
+                _message.c.network_code, _message.c.respondent, _message.c.text, _message.c.wave,
+                _directory.c.sealed,
                 _OPTED_OUT.label("opted_out"), _UNWANTED.label("unwanted"), _ERASED.label("withdrawn"),
             )
             .join_from(_message, _directory, _directory.c.respondent == _message.c.respondent, isouter=True)

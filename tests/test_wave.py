@@ -101,7 +101,12 @@ def test_an_instrument_version_may_be_named(tmp_path: Path) -> None:
         ('id = "w1"', "id = 1", "id", "must be a str"),
         ('id = "w1"', 'id = "w1"\nname = "x"', "name", "unknown; known: id"),
         ('instrument = "sdg_16_6_2"', 'instrument = "sdg_16_6_2@1999"', "instrument", "sdg_16_6_2@2026.2"),
-        ('instrument = "sdg_16_6_2"', 'instrument = "other"', "instrument", "the instrument read is"),
+        (
+            'instrument = "sdg_16_6_2"',
+            'instrument = "other"',
+            "instrument",
+            "no such one is there; there are: sdg_16_6_2@2026.2",
+        ),
         ('owner = "Ghana Statistical Service"\n', "", "owner", "missing or empty"),
         ('owner = "Ghana Statistical Service"', 'owner = "中"', "owner", "U+4E2D"),
         ('contact = "0800 000 000"', 'contact = "`"', "contact", "U+0060"),
