@@ -29,7 +29,7 @@ DOCUMENTS = [
     HERE / "bench" / "README.md",
     *(HERE / "docs" / f"{name}.md" for name in ("analysts", "operations", "partners", "waves")),
 ]
-VERBS = set(re.findall(r"^@app\.command\(\)\ndef (\w+)", (HERE / "main.py").read_text("utf-8"), re.MULTILINE))
+VERBS = set(typer.main.get_command(main.app).commands)  # type: ignore[attr-defined]
 
 
 def table_rows(text: str) -> list[list[str]]:

@@ -94,8 +94,8 @@ def _code(settings: Settings) -> str:
         return codes[0]
     if not sys.stdin.isatty():
         raise typer.BadParameter(f"several waves are served; give --code, one of {', '.join(codes)}")
-    for number, code in enumerate(codes, 1):
-        typer.echo(f"{number} {code}")
+    for position, code in enumerate(codes, 1):
+        typer.echo(f"{position} {code}")
     number: int = typer.prompt("Dial which", type=int, default=1)
     if not 1 <= number <= len(codes):
         raise typer.BadParameter(f"choose 1 to {len(codes)}, or give --code")
