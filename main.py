@@ -7,20 +7,30 @@ need what another one does.
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.commands import airtime, campaign
+from gateway.commands import (
+    airtime,
+    campaign,
+    fieldwork,
+    handsets,
+    instrument,
+    outbox,
+    read_waves,
+    respondents,
+    results,
+    say,
+    wave,
+)
 from gateway.settings import PREFIX, RUN_ENV, SECRETS, Settings, SettingsError, make_secrets
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
     from flows.wave import Wave
-    from gateway.campaigns import Fielded
 
 app = typer.Typer(
     help="Dial 16: a USSD survey gateway for SDG indicator 16.6.2.",
@@ -44,33 +54,19 @@ def read_settings(*needs: str, run_folder: bool = False) -> Settings:
     return Settings.from_environment(os.environ, Path(".env"), data_dir / RUN_ENV, needs=needs)
 
 
-def read_wave(settings: Settings) -> "Wave":
-    """The wave and its instrument, checked whole."""
-    from flows.instrument import load
-    from flows.wave import load_wave
-
-    return load_wave(settings.wave_file, load(settings.instrument_dir))
-
-
-def refuse_placeholder(wave: "Wave", settings: Settings) -> None:
+def refuse_placeholders(waves: "Sequence[Wave]", settings: Settings) -> None:
     """Raises SettingsError where real respondents would be told a contact that is nobody's."""
     from flows.wave import PLACEHOLDER_CONTACT
 
-    if wave.contact == PLACEHOLDER_CONTACT and not settings.simulator:
+    nobodys = [wave.file for wave in waves if wave.contact == PLACEHOLDER_CONTACT]
+    if nobodys and not settings.simulator:
         raise SettingsError(
             [
-                f"{settings.wave_file}: contact: {PLACEHOLDER_CONTACT} is a placeholder; give the number that"
-                f" respondents can call (or set {PREFIX}SIMULATOR=on, for trying things out)"
+                f"{file}: contact: {PLACEHOLDER_CONTACT} is a placeholder; give the number that respondents"
+                f" can call (or set {PREFIX}SIMULATOR=on, for trying things out)"
+                for file in nobodys
             ]
         )
-
-
-def read_fielded(settings: Settings) -> "Fielded":
-    """The wave with how it is fielded."""
-    from gateway.campaigns import Fielded
-
-    wave = read_wave(settings)
-    return Fielded(wave, wave.contacting, wave.opening)
 
 
 # ---------------------------------------------------------------- the service
@@ -91,16 +87,16 @@ def run() -> None:
             say(f"made {names} in {settings.data_dir / RUN_ENV}: keep that file")
         settings = replace(settings, simulator=settings.simulator is not False)
         supervisor.refuse_port_in_use(settings.host, settings.port)
-        wave, url = read_wave(settings), settings.base_url
-        refuse_placeholder(wave, settings)
-        dial = wave.code if settings.simulator else ""
+        waves, url = read_waves(settings), settings.base_url
+        refuse_placeholders(waves, settings)
+        dial = " or ".join(dict.fromkeys(w.code for w in waves)) if settings.simulator else ""
         supervisor.run(
             Path(__file__).resolve(),
             settings.data_dir,
             {**os.environ, **settings.environment()},
             url,
             embedded=not settings.redis_url,
-            prepare=lambda: migrate_to_release(settings, wave),
+            prepare=lambda: migrate_to_release(settings, waves),
             say=say,
             announce=lambda: typer.echo(supervisor.announcement(url, settings.webhook_secrets[0], dial=dial)),
         )
@@ -117,10 +113,10 @@ def serve() -> None:
     from gateway.app import create_app
 
     log_to_stderr(settings)
-    wave = read_wave(settings)
-    refuse_placeholder(wave, settings)
+    waves = read_waves(settings)
+    refuse_placeholders(waves, settings)
     application = create_app(
-        wave=wave,
+        waves=waves,
         live_url=settings.redis_url,
         database_url=settings.database_url,
         pseudonym_key=settings.pseudonym_key,
@@ -196,7 +192,7 @@ def work() -> None:
     from gateway.aggregators.simulator_phones import SimulatedPhones
     from gateway.campaigns import Campaigns
     from gateway.dispatch import Dispatch, Habits
-    from gateway.sending import Sender
+    from gateway.sending import Sender, Window
     from gateway.thanks import Thanking
     from storage.database import check_schema
     from storage.rates import Rate
@@ -205,9 +201,7 @@ def work() -> None:
 
     settings = read_settings("REDIS_URL", "PSEUDONYM_KEY")
     log_to_stderr(settings)
-    fielded = read_fielded(settings)
-    wave = fielded.wave
-    window = timedelta(hours=wave.resume_hours)
+    waves = read_waves(settings)
     accounts: dict[str, Sender] = {}
     if settings.at_api_key:
         accounts["africastalking"] = AfricasTalkingApi(
@@ -227,21 +221,27 @@ def work() -> None:
         sends,
         Habits(
             rate=Rate(settings.sms_per_second, settings.network_per_second),
-            windows={wave.id: fielded.window},
+            windows={w.id: Window(c.start, c.end, c.days, c.zone) for w in waves for c in (w.contacting,)},
             directory_days=settings.directory_days,
         ),
     )
 
     def close(now: datetime) -> int:
         check_schema(dispatch.engine)
-        return close_unfinished(dispatch.engine, now - window)
+        closed = 0
+        for w in waves:
+            closed += close_unfinished(dispatch.engine, now - timedelta(hours=w.resume_hours), w.id)
+        # Waves that no file names any more: as long as the longest window here.
+        longest = timedelta(hours=max(w.resume_hours for w in waves))
+        return closed + close_unfinished(dispatch.engine, now - longest, but=[w.id for w in waves])
 
     try:
         check_schema(dispatch.engine)
     except OperationalError:  # jobs ask again
         say("the database is not reached; jobs that need it are done once it is back")
-    thanking = Thanking(dispatch, sends, {wave.id: wave.thanks}) if wave.thanks else None
-    campaigns = Campaigns(lambda: dispatch.engine, live, {wave.id: fielded})
+    thanks = {w.id: w.thanks for w in waves if w.thanks}
+    thanking = Thanking(dispatch, sends, thanks) if thanks else None
+    campaigns = Campaigns(lambda: dispatch.engine, live, {w.id: w for w in waves})
     jobs.work(
         settings.redis_url,
         jobs.Composition(close_unfinished=close, dispatch=dispatch, thanking=thanking, campaigns=campaigns),
@@ -249,297 +249,45 @@ def work() -> None:
 
 
 @app.command()
-def messages() -> None:
-    """Show how many messages there are by kind and state; no number and no text."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from storage.database import check_schema, open_engine
-    from storage.sweep import counts
-
-    settings = read_settings()
-    engine = open_engine(settings.database_url)
-    check_schema(engine)
-    table = Table("kind", "state", "why", "messages", title="Outbox")
-    for kind, state, why, count in counts(engine):
-        table.add_row(kind, state, why, f"{count:,}")
-    Console().print(table)
-
-
-@app.command()
-def sending(
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Let paused senders send again: what stopped them is mended.")
-    ] = False,
-) -> None:
-    """Show which senders are paused, and why; or let them send again."""
-    from gateway.jobs import connect
-    from storage.embedded import socket_path
-    from storage.rates import paused_senders
-    from storage.rates import resume as close_breakers
-
-    settings = read_settings(run_folder=True)
-    live = connect(settings.redis_url or f"unix://{socket_path(settings.data_dir)}")
-    paused = paused_senders(live)
-    for p in paused:
-        until = "a person resumes it" if p.until is None else f"{p.until:%H:%M:%S} UTC"
-        name = f"{p.aggregator} {p.sender or '(default)'}"
-        typer.echo(f"{name}: paused since {p.since:%Y-%m-%d %H:%M:%S} UTC until {until}: {p.code}")
-    if not paused:
-        typer.echo("No sender is paused.")
-    elif resume:
-        typer.echo(f"Resumed: {close_breakers(live, paused)}")
-
-
-app.add_typer(airtime.commands(read_settings), name="airtime")
-app.add_typer(campaign.commands(read_settings, read_fielded), name="campaign")
-
-
-@app.command()
-def fieldwork(
-    wave: Annotated[str, typer.Option(help="A wave's id; that of the wave file if not given.")] = "",
-) -> None:
-    """Show how the fieldwork stands: dispositions, outcome rates, break-offs, messages. Nobody's number."""
-    from rich.console import Console
-
-    from gateway.commands.fieldwork import show
-    from storage.database import check_schema, open_engine
-
-    settings = read_settings()
-    engine = open_engine(settings.database_url)
-    check_schema(engine)
-    if not show(engine, read_wave(settings), wave, Console()):
-        say(f"nobody was invited to a wave {wave!r}, and nobody took part in one; see `main.py fieldwork`")
-        raise typer.Exit(1)
-
-
-@app.command()
 def migrate() -> None:
-    """Bring the database to this release's schema, with the instrument's codebook and the views."""
+    """Bring the database to this release's schema, with the instruments' codebooks and the views."""
     settings = read_settings()
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    migrate_to_release(settings, read_wave(settings))
+    migrate_to_release(settings, read_waves(settings))
     typer.echo("The database has this release's schema.")
 
 
-def migrate_to_release(settings: Settings, wave: "Wave") -> None:
-    """The schema, the instrument with its codebook, and the views."""
+def migrate_to_release(settings: Settings, waves: "Sequence[Wave]") -> None:
+    """The schema, the instruments with their codebooks, and the views, which are the first wave's."""
     from storage.database import migrate as migrate_database
     from storage.database import open_engine
 
     engine = open_engine(settings.database_url)
-    migrate_database(engine, wave.instrument)
+    for each in reversed(dict.fromkeys(w.instrument for w in waves)):
+        migrate_database(engine, each)
     engine.dispose()
 
 
-# ---------------------------------------------------------------- the instrument
+# ---------------------------------------------------------------- other verbs
 
-
-@app.command()
-def check(
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the diagram and the printable questionnaires.")
-    ] = None,
-) -> None:
-    """Prove the instrument over all its paths, languages and modes; list all faults, exit 1 on any."""
-    from flows.check import check_files
-    from flows.drawing import draw_flow
-    from flows.printed import print_questionnaire
-
-    settings = read_settings()
-    wave, walks = check_files(settings.wave_file, settings.instrument_dir)
-    for walked in walks:
-        typer.echo(
-            f"{walked.language} ({walked.status}) {walked.mode}: {walked.screens} screens, the widest"
-            f" {walked.widest} septets; {walked.keys} keys tried, {walked.routes} routes, each ends;"
-            f" hops: median {walked.median_hops}, most {walked.most_hops}"
-            + (f"; parts: median {walked.median_parts}, most {walked.most_parts}" * (walked.mode == "sms"))
-        )
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "flow.svg").write_text(draw_flow(wave.instrument), "utf-8")
-        for name in wave.instrument.languages:
-            printed = print_questionnaire(
-                wave.instrument, name, owner=wave.owner, contact=wave.contact, code=wave.code
-            )
-            (out / f"questionnaire.{name}.md").write_text(printed, "utf-8")
-        typer.echo(f"Written to {out}")
-
-
-# ---------------------------------------------------------------- handsets
-
-
-@app.command()
-def dial(
-    code: Annotated[str, typer.Option(help="What to dial; the wave's code if not given.")] = "",
-    msisdn: Annotated[str, typer.Option(help="The number to dial from.")] = "+233200000016",
-    network: Annotated[str, typer.Option(help="Network code: MCC and MNC.")] = "62001",
-    url: Annotated[str, typer.Option(help="The gateway; this machine's if not given.")] = "",
-    save: Annotated[Path | None, typer.Option(help="Write the dialogue there as a transcript test.")] = None,
-) -> None:
-    """A handset in the terminal, against the running service."""
-    from gateway import handset
-
-    settings = read_settings(run_folder=True)
-    if not settings.webhook_secrets:
-        say(f"no service has run in {settings.data_dir}: start one with `make run` in another terminal")
-        raise typer.Exit(1)
-    status = handset.dial(
-        url or settings.base_url,
-        settings.simulator_secret,
-        code or read_wave(settings).code,
-        msisdn,
-        network,
-        save,
-    )
-    raise typer.Exit(status)
-
-
-@app.command()
-def demo(
-    respondents: Annotated[int, typer.Argument(min=1, max=20_000, help="How many dial.")] = 200,
-    seed: Annotated[int, typer.Option(help="The same seed plays the same respondents.")] = 16,
-    really: Annotated[
-        bool,
-        typer.Option("--really", help="Into the service that runs here: made-up answers stay in its data."),
-    ] = False,
-) -> None:
-    """Simulated respondents through the real webhook, with drop-outs and duplicates; then the table.
-
-    In a service of its own in a temporary folder, unless --really. Exit 1 unless every answer that was
-    acknowledged is recorded, once.
-    """
-    from gateway.demo import temporary_service
-    from gateway.supervisor import not_ready
-
-    settings = read_settings(run_folder=True)
-    if not really:
-        say("a service of the demonstration's own is started in a temporary folder")
-        with temporary_service(
-            Path(__file__).resolve(), os.environ, settings.wave_file, settings.instrument_dir
-        ) as folder:
-            theirs = Settings.from_environment({}, folder / ".env", folder / RUN_ENV, needs=SECRETS)
-            passed = _demo(theirs, respondents, seed)
-    elif settings.missing_secrets or (reasons := not_ready(settings.base_url)):
-        why = "; ".join(reasons) if not settings.missing_secrets else "it has no secrets"
-        say(f"no service is ready here ({why}): start one with `make run`, or leave --really out")
-        passed = False
-    else:
-        passed = _demo(settings, respondents, seed)
-    raise typer.Exit(0 if passed else 1)
-
-
-def _demo(settings: Settings, respondents: int, seed: int) -> bool:
-    from gateway import demo as demonstration
-    from storage.database import open_engine
-
-    wave, engine = read_wave(settings), open_engine(settings.database_url)
-    hook = f"{settings.base_url}/hooks/africastalking/{settings.webhook_secrets[0]}/ussd"
-    return demonstration.demo(
-        wave, hook, engine, settings.pseudonym_key, respondents, seed,
-        lambda: show_indicator(engine, wave, wave.id),
-    )  # fmt: skip
-
-
-# ---------------------------------------------------------------- results
-
-
-@app.command()
-def export(
-    folder: Annotated[Path, typer.Argument(help="Where to write the CSV files.")] = Path("export"),
-) -> None:
-    """Write the responses of all waves, told apart in column `wave`, as CSV: long, wide, the codebook."""
-    from rich.progress import Progress, TaskID
-
-    from storage.analysis.export import export_csv
-    from storage.database import check_schema, open_engine
-
-    settings = read_settings()
-    engine = open_engine(settings.database_url)
-    check_schema(engine)
-    tasks: dict[str, TaskID] = {}
-    with Progress() as bar:
-
-        def told(name: str, done: int, total: int) -> None:
-            if name not in tasks:
-                tasks[name] = bar.add_task(name)
-            bar.update(tasks[name], completed=done, total=total)
-
-        written = export_csv(engine, read_wave(settings).instrument, folder, told)
-    typer.echo("\n".join(map(str, written)))
-
-
-@app.command()
-def indicator(
-    csv: Annotated[bool, typer.Option("--csv", help="As CSV, for another program.")] = False,
-    wave: Annotated[str, typer.Option(help="A wave by its id; the wave file's if not given.")] = "",
-    all_waves: Annotated[bool, typer.Option("--all-waves", help="All waves pooled.")] = False,
-) -> None:
-    """Show the indicator by service: attribute shares, their mean, the overall share. Unweighted."""
-    from storage.database import check_schema, open_engine
-
-    if wave and all_waves:
-        raise typer.BadParameter("give --wave or --all-waves")
-    settings = read_settings()
-    engine = open_engine(settings.database_url)
-    check_schema(engine)
-    ours = read_wave(settings)
-    only = None if all_waves else wave or ours.id
-    if not csv:
-        say(f"wave {only}; --all-waves pools all" if only else "all waves, pooled")
-    show_indicator(engine, ours, only, csv)
-
-
-def show_indicator(engine: "Engine", wave: "Wave", only: str | None, csv: bool = False) -> None:
-    """The indicator's rows, of wave `only` or of all, on the standard output."""
-    from rich.console import Console
-
-    from storage.analysis.indicator import indicator as compute
-    from storage.analysis.indicator import write_csv, write_table
-
-    rows = compute(engine, wave.instrument, only)
-    if csv:
-        write_csv(rows, sys.stdout)
-    else:
-        write_table(rows, Console())
-
-
-@app.command()
-def erase() -> None:
-    """Withdraw a respondent who asks the office for it: the number is asked for, never an argument.
-
-    Their answers leave the live store and the database; the receipt is printed, to be told to them.
-    """
-    import asyncio
-
-    from gateway.erasure import erase_respondent
-    from storage.embedded import embedded_url
-
-    settings = read_settings("PSEUDONYM_KEY", run_folder=True)
-    wave = read_wave(settings)
-    msisdn = typer.prompt("Number, in international form (+...)", hide_input=sys.stdin.isatty())
-    erased = asyncio.run(
-        erase_respondent(
-            "+" + "".join(c for c in msisdn if c.isdigit()),
-            wave=wave,
-            live_url=settings.redis_url or embedded_url(settings.data_dir),
-            database_url=settings.database_url,
-            pseudonym_key=settings.pseudonym_key,
-            live_days=settings.live_days,
-        )
-    )
-    if not erased.receipts and not erased.interviews:
-        say("nobody is known by that number here; nothing to erase")
-        raise typer.Exit(1)
-    typer.echo(f"Erased. Receipt: {', '.join(erased.receipts) or '-'}. Interviews: {erased.interviews}.")
+for verbs in (
+    outbox.commands(read_settings),
+    instrument.commands(read_settings),
+    handsets.commands(read_settings, Path(__file__).resolve(), os.environ),
+    results.commands(read_settings),
+    respondents.commands(read_settings),
+    fieldwork.commands(read_settings),
+):
+    app.add_typer(verbs)
+for name, verbs in {
+    "wave": wave.commands(read_settings),
+    "campaign": campaign.commands(read_settings),
+    "airtime": airtime.commands(read_settings),
+}.items():
+    app.add_typer(verbs, name=name)
 
 
 # ---------------------------------------------------------------- words and refusals
-
-
-def say(message: str) -> None:
-    """A line for the operator, apart from what a verb prints as its result."""
-    typer.echo(f"dial16: {message}", err=True)
 
 
 def log_to_stderr(settings: Settings) -> None:

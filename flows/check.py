@@ -8,7 +8,7 @@ alphabet. All faults are listed.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise, permutations
 from pathlib import Path
@@ -27,7 +27,7 @@ from flows.engine import (
     step,
 )
 from flows.gsm import fold, parts, septets, unencodable
-from flows.instrument import Fault, Instrument, InstrumentError, Item, load
+from flows.instrument import Fault, Instrument, InstrumentError, Item
 from flows.interview import order_of
 from flows.questionnaire import (
     NONRESPONSE_MARKS,
@@ -50,6 +50,7 @@ from flows.screen import (
     sms_budget,
 )
 from flows.wave import Wave, load_wave, read_wave_file
+from flows.waves import clashes, find_wave_files, load_instruments
 
 _PASSED = "x"  # an answer that no later condition reads; no option has this mark
 _REPLY_MS = 1000
@@ -127,29 +128,41 @@ class _Walk:
         return step(self.wave, interview, Replied(interview.last_at + _REPLY_MS, key))
 
 
-def check_files(wave_file: Path, instrument_dir: Path) -> tuple[Wave, list[Walked]]:
-    """Reads and walks everything. Raises InstrumentError with all faults of both, as far as each can be
-    read without the other."""
-    data, faults = read_wave_file(wave_file)
+def check_files(files: Sequence[Path], folders: Sequence[Path]) -> list[tuple[Wave, list[Walked]]]:
+    """Reads and walks every wave of these files, or folders of them, on the instruments in `folders`.
+    Raises InstrumentError with all faults of all, as far as each can be read without the other."""
+    paths = find_wave_files(files)
     try:
-        instrument = load(instrument_dir)
+        instruments = load_instruments(folders)
     except InstrumentError as error:
-        raise InstrumentError([*error.faults, *faults]) from None
-    try:
-        wave = load_wave(wave_file, instrument)
-    except InstrumentError as error:
-        faults = list(error.faults)
-        given = [data.get(key) for key in ("owner", "contact", "code")]
-        # What cannot be shown is a fault already; the screens are walked without it.
-        owner, contact, code = (v if isinstance(v, str) and not unencodable(fold(v)) else "-" for v in given)
-        wave = Wave("-", instrument, (instrument.default_language,), owner, contact, code)
-    try:
-        walked = check(wave)
-    except InstrumentError as error:
-        raise InstrumentError([*error.faults, *faults]) from None
+        theirs = [fault for path in paths for fault in read_wave_file(path)[1]]
+        raise InstrumentError([*error.faults, *theirs]) from None
+    faults: dict[Fault, None] = {}
+    checked, sound = [], []
+    for path in paths:
+        try:
+            wave = load_wave(path, *instruments)
+            sound.append(wave)
+        except InstrumentError as error:
+            faults |= dict.fromkeys(error.faults)
+            wave = _without_faults(read_wave_file(path)[0], instruments)
+        try:
+            checked.append((wave, check(wave)))
+        except InstrumentError as error:
+            faults = dict.fromkeys(error.faults) | faults
+    faults |= dict.fromkeys(clashes(sound))
     if faults:
-        raise InstrumentError(faults)
-    return wave, walked
+        raise InstrumentError(list(faults))
+    return checked
+
+
+def _without_faults(data: Mapping[str, object], instruments: Sequence[Instrument]) -> Wave:
+    """A wave to walk with on the instrument that a faulty file names; what cannot be shown is left out."""
+    given = [data.get(key) for key in ("owner", "contact", "code")]
+    owner, contact, code = (v if isinstance(v, str) and not unencodable(fold(v)) else "-" for v in given)
+    named = [i for i in instruments if data.get("instrument") in (i.id, i.reference)]
+    instrument = (named or list(instruments))[0]
+    return Wave("-", instrument, (instrument.default_language,), owner, contact, code)
 
 
 def check(wave: Wave) -> list[Walked]:

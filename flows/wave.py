@@ -288,18 +288,20 @@ def _read_contacting(given: Mapping[str, Any], fault: _Told) -> Contact:
 
 
 def _read_thanks(given: Mapping[str, Any], fault: _Told) -> Thanks | None:
-    money = {}
+    money: dict[str, Decimal] = {}
     for key in ("amount", "budget"):
         if key not in given:
             fault(f"thanks.{key}", 'missing; give an amount in quotation marks, such as "1.50"')
             continue
         try:
-            money[key] = Decimal(given[key])
+            amount = Decimal(given[key])
         except InvalidOperation:
             fault(f"thanks.{key}", f'{given[key]!r} is no amount; write one such as "1.50"')
             continue
-        exponent = money[key].as_tuple().exponent
-        if not isinstance(exponent, int) or not 0 < money[key] < 10**9 or exponent < -2:
+        exponent = amount.as_tuple().exponent
+        if isinstance(exponent, int) and 0 < amount < 10**9 and exponent >= -2:
+            money[key] = amount
+        else:  # also NaN and Infinity, whose exponent is a letter
             fault(f"thanks.{key}", "must be more than 0 and less than 1000000000, with at most two decimals")
     if not _CURRENCY.match(given.get("currency", "")):
         fault("thanks.currency", "must be three capital letters (ISO 4217), such as GHS")

@@ -298,7 +298,7 @@ class Respondent:
             "sessionId": self.session,
             "phoneNumber": self.msisdn,
             "networkCode": "62001",
-            "serviceCode": wave.service_codes[0] if wave.service_codes else wave.code,
+            "serviceCode": wave.codes[0],
             "text": self.text,
         }
 
@@ -419,9 +419,11 @@ async def _play(
 
 
 @contextlib.contextmanager
-def temporary_service(main: Path, environ: Mapping[str, str], wave: Path, instrument: Path) -> Iterator[Path]:
+def temporary_service(
+    main: Path, environ: Mapping[str, str], waves: Sequence[Path], instruments: Sequence[Path]
+) -> Iterator[Path]:
     """The whole service on a free port and in a temporary folder for the length of the block; the folder
-    of its `.env`. It takes nothing from our settings but the wave and the instrument."""
+    of its `.env`. It takes nothing from our settings but the waves and the instruments."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
@@ -429,7 +431,8 @@ def temporary_service(main: Path, environ: Mapping[str, str], wave: Path, instru
         place = Path(name)
         (place / ".env").write_text(
             f"{PREFIX}DATA_DIR='{place}'\n{PREFIX}PORT={port}\n{PREFIX}LOG_LEVEL=warning\n"
-            f"{PREFIX}WAVE_FILE='{wave}'\n{PREFIX}INSTRUMENT_DIR='{instrument}'\n"
+            f"{PREFIX}WAVE_FILE='{','.join(map(str, waves))}'\n"
+            f"{PREFIX}INSTRUMENT_DIR='{','.join(map(str, instruments))}'\n"
         )
         service = subprocess.Popen(
             [sys.executable, str(main), "run"],

@@ -133,10 +133,6 @@ class Dialogue:
         """Whether the wave takes interviews at `at`, ms."""
         return self.word == "open" if self.word else self.opens_ms <= at < self.closes_ms
 
-    def closed_since(self, at: int) -> float:
-        """How long, in ms, the file's times have had the wave closed; negative if they have not."""
-        return at - self.closes_ms
-
     async def hop(self, channel: Channel, hop: Hop) -> Screen:
         """The screen that answers a hop. Raises Unavailable; nothing is committed then."""
         if (refusal := self._refusal(hop)) is not None:

@@ -3,7 +3,7 @@
     may it go?   opted out, withdrawn, no number, too late, came by themselves: cancelled
                  its campaign stopped: cancelled; paused: later
                  no account at its aggregator: held
-                 an invitation or reminder outside the hours: later
+                 an invitation, reminder or thanks outside its wave's hours: later
                  the sender paused, or too fast: later
     claim it     from here on nobody else sends it
                  an invitation or reminder to who has opted out meanwhile, by the live store: cancelled
@@ -38,8 +38,8 @@ from storage.sealing import Seal, SealError
 
 #: Kinds that go whenever they are due, and past the rest in the rate: somebody is waiting for them.
 AWAITED = ("reply", "confirmation")
-#: Kinds that nobody asked for: only within the window.
-UNASKED = ("invitation", "reminder")
+#: Kinds that nobody waits for: only within the window of their wave.
+UNASKED = ("invitation", "reminder", "thanks")
 
 _MOST = 500  # jobs that wait: more would only be forgotten with the queue
 _TURN, _SWEEP, _FORGET = (f"dial16:outbox:{what}" for what in ("turn", "sweep", "forget"))
@@ -54,8 +54,8 @@ class Habits:
     """How messages are sent; what differs between installations."""
 
     rate: Rate = field(default_factory=Rate)
-    window: Window = field(default_factory=Window)
-    windows: Mapping[str, Window] = field(default_factory=dict)  # by wave, where it has its own
+    window: Window = field(default_factory=Window)  # of waves that have none of their own below
+    windows: Mapping[str, Window] = field(default_factory=dict)  # by wave id
     directory_days: int = 90
     backoff_seconds: tuple[float, ...] = (15, 60, 240, 960)  # after the first, second, .. failed try
     stuck_seconds: float = 300  # well beyond a job's time-out

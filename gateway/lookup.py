@@ -43,7 +43,8 @@ class RecordLookup:
         self._away_until = 0.0
 
     async def find(self, respondent: str, wave: str, born: int) -> Recorded | None:
-        """What the record has of a respondent whom the live store, born at `born` ms, does not know."""
+        """What the record has of a respondent whom the live store, born at `born` ms (0: it is empty), does
+        not know."""
         return await self._asked(self._find(respondent, wave, born))
 
     async def instrument(self, reference: str) -> Mapping[str, str] | None:
@@ -69,7 +70,8 @@ class RecordLookup:
         now = time.monotonic()
         knows, asked_at = self._knows_more.get(born, (False, -_ASK_AGAIN_SECONDS))
         if now - asked_at > _ASK_AGAIN_SECONDS:
-            moment = max(datetime.fromtimestamp(born / 1000, UTC), datetime.now(UTC) - self._keep)
+            alive = datetime.fromtimestamp(born / 1000, UTC) if born else datetime.now(UTC)
+            moment = max(alive, datetime.now(UTC) - self._keep)
             knows = await asyncio.to_thread(knows_before, self._engine, moment)
             self._knows_more = {born: (knows, now)}
         return knows

@@ -59,8 +59,16 @@ SETTINGS = (
         "made by `run`",
         "32 bytes or more; turns numbers into pseudonyms. Lose it and no respondent is recognised again",
     ),
-    Setting("WAVE_FILE", "deploy/wave.toml", "the fielding period: see docs/waves.md"),
-    Setting("INSTRUMENT_DIR", "flows/sdg_16_6_2", "the questionnaire and its languages"),
+    Setting(
+        "WAVE_FILE",
+        "deploy/wave.toml",
+        "the fielding period, or several, comma-separated; of a folder every `*.toml`: see docs/waves.md",
+    ),
+    Setting(
+        "INSTRUMENT_DIR",
+        "flows/sdg_16_6_2",
+        "folder of the questionnaire and its languages, or several, comma-separated; or a folder of such",
+    ),
     Setting(
         "SIMULATOR",
         "on for `run`, else off",
@@ -104,8 +112,8 @@ class Settings:
     redis_url: str = field(repr=False)  # "" : none given
     webhook_secrets: tuple[str, ...] = field(repr=False)
     pseudonym_key: bytes = field(repr=False)
-    wave_file: Path
-    instrument_dir: Path
+    wave_files: tuple[Path, ...]  # or folders of them
+    instrument_dirs: tuple[Path, ...]  # or folders of them
     simulator: bool | None  # None: as the verb has it
     live_days: int
     at_username: str
@@ -148,10 +156,11 @@ class Settings:
             fault(name, f"must be a whole number from {least} to {most}")
             return least
 
-        def ours_or_given(name: str) -> Path:
-            """A path from where we run; the default one stands in the project, wherever we run."""
-            given_one = given.get(PREFIX + name, "").strip()
-            return Path(given_one).absolute() if given_one else _PROJECT / _DEFAULTS[name]
+        def ours_or_given(name: str) -> tuple[Path, ...]:
+            """Paths from where we run; the default one stands in the project, wherever we run."""
+            given_ones = [part.strip() for part in given.get(PREFIX + name, "").split(",")]
+            paths = tuple(Path(part).absolute() for part in given_ones if part)
+            return paths or (_PROJECT / _DEFAULTS[name],)
 
         for name in needs:
             if not value(name):
@@ -200,8 +209,8 @@ class Settings:
             redis_url=redis_url,
             webhook_secrets=webhook_secrets,
             pseudonym_key=pseudonym_key,
-            wave_file=ours_or_given("WAVE_FILE"),
-            instrument_dir=ours_or_given("INSTRUMENT_DIR"),
+            wave_files=ours_or_given("WAVE_FILE"),
+            instrument_dirs=ours_or_given("INSTRUMENT_DIR"),
             simulator=None if not simulator else simulator == "on",
             live_days=whole("LIVE_DAYS", 1, 3650),
             at_username=at_username,
@@ -240,7 +249,8 @@ class Settings:
             "DATA_DIR": str(self.data_dir), "HOST": self.host, "PORT": str(self.port),
             "DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url,
             "WEBHOOK_SECRET": ",".join(self.webhook_secrets), "PSEUDONYM_KEY": self.pseudonym_key.decode(),
-            "WAVE_FILE": str(self.wave_file), "INSTRUMENT_DIR": str(self.instrument_dir),
+            "WAVE_FILE": ",".join(map(str, self.wave_files)),
+            "INSTRUMENT_DIR": ",".join(map(str, self.instrument_dirs)),
             "SIMULATOR": "" if self.simulator is None else "on" if self.simulator else "off",
             "LIVE_DAYS": str(self.live_days), "LOG_LEVEL": self.log_level,
             "AT_USERNAME": self.at_username, "AT_API_KEY": self.at_api_key, "AT_URL": self.at_url,

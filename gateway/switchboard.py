@@ -19,9 +19,6 @@ from gateway.texting import Texting
 from storage.live import Live
 from storage.sealing import Seal
 
-#: Longer than any USSD session: networks end one after some minutes.
-_SESSION_MS = 3_600_000
-
 
 class Switchboard:
     """All waves of a gateway. `dialogues`: one a wave, on one live store. `seal` None: no texting."""
@@ -70,8 +67,7 @@ class Switchboard:
         now = current(there)
         begins = isinstance(request, Hop) and not request.text and request.sequence < 2
         for other in there:
-            just_closed = other is not now and 0 <= other.closed_since(other.clock()) < _SESSION_MS
-            if just_closed and not begins:
+            if other is not now and not begins:  # one read more, where codes are shared
                 live, _ = await other.live.read(other.wave.id, other.pseudonyms.of(request.msisdn))
                 if live is not None and live.session == request.session:
                     return other

@@ -5,6 +5,7 @@ half minute, the database is asked too: it has the last word for good, and the c
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 
@@ -70,10 +71,8 @@ class Words:
         if copied is None:
             return
         ours = {wave: word.dumped() for wave, word in self._heard.items()} | {_COPIED: "0 -"}
-        try:
+        with contextlib.suppress(Unavailable):
             await self._live.copy_wave_words({w: text for w, text in ours.items() if copied.get(w) != text})
-        except Unavailable:
-            pass
 
     def _hear(self, words: dict[str, Word]) -> None:
         for wave, word in words.items():

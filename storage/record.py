@@ -123,15 +123,22 @@ def knows_before(engine: Engine, moment: datetime) -> bool:
     return found is not None
 
 
-def close_unfinished(engine: Engine, before: datetime) -> int:
-    """Close interviews in progress whose last hop lies before `before`: the resume window is over.
+def close_unfinished(
+    engine: Engine, before: datetime, wave: str | None = None, *, but: Collection[str] = ()
+) -> int:
+    """Close interviews in progress whose last hop lies before `before`: the resume window is over. Those of
+    one wave, or of all `but` some.
 
     `partial` if the overall item of at least one service has an answer on its scale (not 97, 98, 99),
     so that it adds to a result; else `break_off` (AAPOR's partial interview and break-off). With that,
     which of a respondent's interviews counts may change. One that goes on after all is in progress
     again, by the recorder. Returns how many were closed.
     """
-    stopped = (_interview.c.disposition == IN_PROGRESS, _interview.c.last_at < before)
+    stopped = (
+        _interview.c.disposition == IN_PROGRESS,
+        _interview.c.last_at < before,
+        _interview.c.wave.not_in(list(but)) if wave is None else _interview.c.wave == wave,
+    )
     answered = exists().where(
         _response.c.interview == _interview.c.id,
         ~_response.c.retracted,

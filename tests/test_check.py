@@ -538,7 +538,7 @@ def files_faults(folder: Path, instrument: Mapping[str, str], wave_file: str) ->
         (folder / name).write_text(text, "utf-8")
     (folder.parent / "w.toml").write_text(wave_file, "utf-8")
     with pytest.raises(InstrumentError) as raised:
-        check_files(folder.parent / "w.toml", folder)
+        check_files([folder.parent / "w.toml"], [folder])
     return {(Path(f.file).name, f.key) for f in raised.value.faults}
 
 
@@ -557,7 +557,7 @@ def test_faults_of_the_wave_file_are_listed_with_the_instrument_s(tmp_path: Path
     assert files_faults(folder, too_wide, other) == {("fr.toml", "prompts.thanks"), ("w.toml", "instrument")}
     assert files_faults(folder, SMALL, plain) == {("w.toml", "fee"), ("w.toml", "free")}
     (tmp_path / "w.toml").write_text(WAVE_FILE, "utf-8")
-    read, walked = check_files(tmp_path / "w.toml", folder)
+    ((read, walked),) = check_files([tmp_path / "w.toml"], [folder])
     assert read.id == "w" and {w.language for w in walked} == {"en", "fr"}
 
 

@@ -38,6 +38,22 @@ def test_environment_wins_over_each_file_in_turn(tmp_path: Path) -> None:
     assert settings.webhook_secrets == (SECRET,) and settings.pseudonym_key == KEY.encode()
 
 
+@pytest.mark.parametrize("name", ["WAVE_FILE", "INSTRUMENT_DIR"])
+def test_several_waves_and_instruments(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(environ: dict[str, str]) -> tuple[Path, ...]:
+        settings = Settings.from_environment(environ)
+        return settings.wave_files if name == "WAVE_FILE" else settings.instrument_dirs
+
+    variable = f"DIAL16_{name}"
+    root = Path(__file__).parent.parent
+    assert read({}) == (root / ("deploy/wave.toml" if name == "WAVE_FILE" else "flows/sdg_16_6_2"),)
+    monkeypatch.chdir(tmp_path)
+    assert read({variable: "a"}) == (tmp_path / "a",)
+    assert read({variable: " a, /b/c ,"}) == (tmp_path / "a", Path("/b/c"))
+    again = Settings.from_environment({variable: "a,b"}).environment()
+    assert again[variable] == f"{tmp_path}/a,{tmp_path}/b" and read(again) == (tmp_path / "a", tmp_path / "b")
+
+
 def test_every_fault_is_listed_at_once_with_variable_and_fix() -> None:
     message = refused(
         {

@@ -1,10 +1,15 @@
 """A wave file: what it may say, and every fault in it at once."""
 
 from dataclasses import replace
+from datetime import UTC, datetime, time
+from decimal import Decimal
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from flows.draw import draw, probabilities
+from flows.fielding import Contact, Opening, Thanks
 from flows.instrument import Instrument, InstrumentError, load
 from flows.wave import PLACEHOLDER_CONTACT, Wave, load_wave
 
@@ -31,10 +36,29 @@ sms_parts = 2
 countries = ["+233", "+228"]
 keywords = ["SURVEY", "Sondage2"]
 sms_sender = "1616"
+modules = ["health", "education"]
 
 [budgets]
 "62001" = 182
 "62099" = 120
+
+[opening]
+opens_at = 2026-12-01T08:00:00+00:00
+closes_at = 2026-12-31T20:00:00+01:00
+
+[contacting]
+start = 09:30:00
+end = 17:00:00
+days = ["mon", "sat"]
+zone = "Africa/Lagos"
+reminders = 3
+reminder_hours = 24
+rest_days = 30
+
+[thanks]
+amount = "1.50"
+currency = "GHS"
+budget = 3000
 """
 
 
@@ -55,6 +79,7 @@ def test_the_wave_that_is_delivered_is_sound() -> None:
     wave = load_wave(ROOT / "deploy" / "wave.toml", INSTRUMENT)
     assert wave.languages == ("en",)  # drafts are not offered out of the box
     assert wave.services_each == 0  # all three services: the official rule
+    assert wave.modules == () and wave.opening == Opening() and wave.thanks is None
     assert wave.resume_hours == 72
     assert wave.budget == 160
     assert wave.contact == PLACEHOLDER_CONTACT
@@ -68,6 +93,27 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert (wave.services_each, wave.shuffle_blocks, wave.shuffle_items) == (2, True, True)
     assert (wave.extension, wave.resume_hours, wave.budget, wave.sms_parts) == ("answers", 24, 150, 2)
     assert (wave.keywords, wave.sms_sender) == (("SURVEY", "Sondage2"), "1616")
+    assert wave.modules == ("health", "education")
+    assert [INSTRUMENT.blocks[index].id for index in wave.drawn] == ["health", "education"]
+    opens, closes = datetime(2026, 12, 1, 8, tzinfo=UTC), datetime(2026, 12, 31, 19, tzinfo=UTC)
+    assert wave.opening == Opening(opens, closes)
+    assert wave.contacting == Contact(
+        time(9, 30), time(17), frozenset({0, 5}), ZoneInfo("Africa/Lagos"), 3, 24, 30
+    )  # fmt: skip
+    assert wave.thanks == Thanks(Decimal("1.50"), "GHS", Decimal(3000))
+    assert wave.file == str(tmp_path / "wave.toml")
+
+
+@pytest.mark.parametrize("each", [0, 1, 2])
+def test_only_the_wave_s_modules_are_drawn(each: int, tmp_path: Path) -> None:
+    wave = loaded(tmp_path, GOOD.replace("services_each = 2", f"services_each = {each}"))
+    blocks = {b.id: b.index for b in INSTRUMENT.blocks}
+    asked = [set(draw(wave, seed)) & set(wave.drawn) for seed in range(50)]
+    assert set.union(*asked) == {blocks["health"], blocks["education"]}
+    assert {len(a) for a in asked} == {each or 2}
+    assert all(blocks["government"] not in draw(wave, seed) for seed in range(50))
+    share = each / 2 or 1.0
+    assert probabilities(wave) == {"health": share, "education": share, "government": 0.0}
 
 
 def test_what_is_left_out(tmp_path: Path) -> None:
@@ -76,6 +122,8 @@ def test_what_is_left_out(tmp_path: Path) -> None:
     assert (wave.shuffle_blocks, wave.shuffle_items, wave.extension) == (True, False, "address")
     assert (wave.resume_hours, wave.budget, wave.countries) == (72, 160, ("+233",))
     assert (wave.keywords, wave.sms_sender) == (("SURVEY",), "")
+    assert (wave.modules, wave.opening, wave.thanks) == ((), Opening(), None)
+    assert wave.contacting == Contact() and len(wave.drawn) == 3
 
 
 @pytest.mark.parametrize("sender", ["1616", "+233240000001", "GSS", "GSS Survey", "A", "STATSOFFICE", ""])
@@ -101,7 +149,12 @@ def test_an_instrument_version_may_be_named(tmp_path: Path) -> None:
         ('id = "w1"', "id = 1", "id", "must be a str"),
         ('id = "w1"', 'id = "w1"\nname = "x"', "name", "unknown; known: id"),
         ('instrument = "sdg_16_6_2"', 'instrument = "sdg_16_6_2@1999"', "instrument", "sdg_16_6_2@2026.2"),
-        ('instrument = "sdg_16_6_2"', 'instrument = "other"', "instrument", "the instrument read is"),
+        (
+            'instrument = "sdg_16_6_2"',
+            'instrument = "other"',
+            "instrument",
+            "no such one is there; there are: sdg_16_6_2@2026.2",
+        ),
         ('owner = "Ghana Statistical Service"\n', "", "owner", "missing or empty"),
         ('owner = "Ghana Statistical Service"', 'owner = "中"', "owner", "U+4E2D"),
         ('contact = "0800 000 000"', 'contact = "`"', "contact", "U+0060"),
@@ -117,8 +170,65 @@ def test_an_instrument_version_may_be_named(tmp_path: Path) -> None:
         ('["en", "fr"]', '[["en"]]', "languages", "must be a list of texts"),
         ("allow_drafts = true", "allow_drafts = false", "languages", "'fr' is a draft"),
         ("allow_drafts = true\n", "", "languages", "'fr' is a draft"),
-        ("services_each = 2", "services_each = 4", "services_each", "0 (all) to 3"),
-        ("services_each = 2", "services_each = -1", "services_each", "0 (all) to 3"),
+        ("services_each = 2", "services_each = 3", "services_each", "0 (all) to 2"),
+        ("services_each = 2", "services_each = -1", "services_each", "0 (all) to 2"),
+        ('["health", "education"]', '"health"', "modules", "must be a list"),
+        ('["health", "education"]', '["health", "health"]', "modules", "stands twice"),
+        ('["health", "education"]', '["health", "police", "education"]', "modules", "'police' is no block"),
+        (
+            '["health", "education"]',
+            '["health", "about_you", "government"]',
+            "modules",
+            "is no block that is drawn",
+        ),
+        ("[opening]", "[openings]", "openings", "unknown; known: id"),
+        ("opens_at = 2026", "opened_at = 2026", "opening.opened_at", "unknown; known: opens_at, closes_at"),
+        (
+            "opens_at = 2026-12-01T08:00:00+00:00",
+            "opens_at = 2026-12-01T08:00:00",
+            "opening.opens_at",
+            "offset",
+        ),
+        (
+            "opens_at = 2026-12-01T08:00:00+00:00",
+            "opens_at = 2026-12-01",
+            "opening.opens_at",
+            "with its offset",
+        ),
+        ("opens_at = 2026-12-01T08:00:00+00:00", 'opens_at = "now"', "opening.opens_at", "with its offset"),
+        ("closes_at = 2026-12-31", "closes_at = 2026-11-30", "opening.closes_at", "later than opens_at"),
+        (
+            "closes_at = 2026-12-31T20:00:00+01:00",
+            "closes_at = 2026-12-01T08:00:00Z",
+            "opening.closes_at",
+            "later",
+        ),
+        ("[contacting]", "[[contacting]]", "contacting", "write [contacting] on a line"),
+        ("start = 09:30:00", 'start = "09:30"', "contacting.start", "such as 08:00:00"),
+        ("start = 09:30:00", "start = 17:00:00", "contacting.end", "later than start"),
+        ('["mon", "sat"]', "[]", "contacting.days", "name at least one of mon"),
+        ('["mon", "sat"]', '["mon", "Sunday"]', "contacting.days", "'Sunday' is none of mon"),
+        ('["mon", "sat"]', '["mon", 6]', "contacting.days", "6 is none of mon"),
+        ('["mon", "sat"]', '"mon"', "contacting.days", "must be a list"),
+        ('"Africa/Lagos"', '"Africa/Legas"', "contacting.zone", "no time zone 'Africa/Legas'"),
+        ('"Africa/Lagos"', '"../../etc/passwd"', "contacting.zone", "is no time zone"),
+        ("reminders = 3", "reminders = -1", "contacting.reminders", "0 to 10"),
+        ("reminders = 3", "reminders = true", "contacting.reminders", "a whole number"),
+        ("reminder_hours = 24", "reminder_hours = 0", "contacting.reminder_hours", "1 to 2400"),
+        ("rest_days = 30", "rest_days = 4000", "contacting.rest_days", "0 to 3650"),
+        ("rest_days = 30", "rest_dais = 30", "contacting.rest_dais", "unknown; known: start"),
+        ('amount = "1.50"', "amount = true", "thanks.amount", "an amount in quotation marks"),
+        ('amount = "1.50"', 'amount = "1,50"', "thanks.amount", "'1,50' is no amount"),
+        ('amount = "1.50"', 'amount = "0.00"', "thanks.amount", "more than 0"),
+        ('amount = "1.50"', 'amount = "-1"', "thanks.amount", "more than 0"),
+        ('amount = "1.50"', 'amount = "NaN"', "thanks.amount", "more than 0"),
+        ('amount = "1.50"', 'amount = "1.505"', "thanks.amount", "at most two decimals"),
+        ('amount = "1.50"\n', "", "thanks.amount", "missing; give an amount"),
+        ('currency = "GHS"', 'currency = "cedi"', "thanks.currency", "three capital letters"),
+        ('currency = "GHS"\n', "", "thanks.currency", "three capital letters"),
+        ("budget = 3000", "budget = 1.49", "thanks.budget", "less than one amount"),
+        ("budget = 3000", 'budget = "Infinity"', "thanks.budget", "less than 1000000000"),
+        ("budget = 3000\n", "", "thanks.budget", "missing"),
         ("services_each = 2", "services_each = true", "services_each", "must be a int"),
         ('extension = "answers"', 'extension = "menu"', "extension", "address or answers"),
         ("resume_hours = 24", "resume_hours = 0", "resume_hours", "at least 1"),

@@ -1,1 +1,38 @@
-"""Verbs of the command line that are many enough for a file of their own; main.py adds them."""
+"""The command line's verbs, one file a subject; `main.py` puts them together.
+
+Each has `commands(context)`, where `context(*needs, run_folder=...)` reads the settings as main.py does.
+What a verb runs is imported when it runs, so that `--help` is at once there.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import typer
+
+from gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from flows.wave import Wave
+
+#: Reads the settings: the names of those needed, and whether what `run` made counts too.
+Context = Callable[..., Settings]
+
+
+def say(message: str) -> None:
+    """A line for the operator, apart from what a verb prints as its result."""
+    typer.echo(f"dial16: {message}", err=True)
+
+
+def read_waves(settings: Settings) -> tuple["Wave", ...]:
+    """The waves and their instruments, checked whole; one at least. Raises InstrumentError."""
+    from flows.waves import load_waves
+
+    return load_waves(settings.wave_files, settings.instrument_dirs)
+
+
+def wave_named(settings: Settings, wave: str) -> "Wave":
+    """The wave with this id. Raises typer.BadParameter naming those there are."""
+    waves = {w.id: w for w in read_waves(settings)}
+    if wave not in waves:
+        raise typer.BadParameter(f"no wave {wave!r}; there are: {', '.join(waves)}")
+    return waves[wave]

@@ -1,0 +1,84 @@
+"""`export` and `indicator`: what was answered."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gateway.commands import Context, read_waves, say
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from flows.wave import Wave
+
+
+def commands(context: Context) -> typer.Typer:
+    app = typer.Typer()
+
+    @app.command()
+    def export(
+        folder: Annotated[Path, typer.Argument(help="Where to write the CSV files.")] = Path("export"),
+    ) -> None:
+        """Write the responses of all waves, told apart in column `wave`, as CSV: long, wide, the codebook."""
+        from rich.progress import Progress, TaskID
+
+        from storage.analysis.export import export_csv
+        from storage.database import check_schema, open_engine
+
+        settings = context()
+        engine = open_engine(settings.database_url)
+        check_schema(engine)
+        tasks: dict[str, TaskID] = {}
+        with Progress() as bar:
+
+            def told(name: str, done: int, total: int) -> None:
+                if name not in tasks:
+                    tasks[name] = bar.add_task(name)
+                bar.update(tasks[name], completed=done, total=total)
+
+            written = export_csv(engine, read_waves(settings)[0].instrument, folder, told)
+        typer.echo("\n".join(map(str, written)))
+
+    @app.command()
+    def indicator(
+        csv: Annotated[bool, typer.Option("--csv", help="As CSV, for another program.")] = False,
+        wave: Annotated[
+            str, typer.Option(help="A wave by its id; each of the wave files' if not given.")
+        ] = "",
+        all_waves: Annotated[bool, typer.Option("--all-waves", help="All waves pooled.")] = False,
+    ) -> None:
+        """Show the indicator by service: attribute shares, their mean, the overall share. Unweighted."""
+        from storage.database import check_schema, open_engine
+
+        if wave and all_waves:
+            raise typer.BadParameter("give --wave or --all-waves")
+        settings = context()
+        engine = open_engine(settings.database_url)
+        check_schema(engine)
+        waves = read_waves(settings)
+        known = {w.id: w for w in waves}
+        ids: list[str | None] = [None] if all_waves else [wave] if wave else [*known]
+        if csv and len(ids) > 1:
+            raise typer.BadParameter(f"several waves are fielded; give --wave, one of {', '.join(known)}")
+        for only in ids:
+            if not csv:
+                say(f"wave {only}; --all-waves pools all" if only else "all waves, pooled")
+            show_indicator(engine, known.get(only or "", waves[0]), only, csv)
+
+    return app
+
+
+def show_indicator(engine: "Engine", wave: "Wave", only: str | None, csv: bool = False) -> None:
+    """The indicator's rows, of wave `only` or of all, on the standard output."""
+    from rich.console import Console
+
+    from storage.analysis.indicator import indicator as compute
+    from storage.analysis.indicator import write_csv, write_table
+
+    rows = compute(engine, wave.instrument, only)
+    if csv:
+        write_csv(rows, sys.stdout)
+    else:
+        write_table(rows, Console())
