@@ -114,6 +114,7 @@ class Job:
     at_url: str
     reminders: int
     room: int
+    remember_seconds: float  # that a message has its job; then it is given another
 
 
 def run_worker(job: Job) -> None:
@@ -124,7 +125,7 @@ def run_worker(job: Job) -> None:
     account = AfricasTalkingApi(USERNAME, API_KEY, job.at_url, timeout=TIMEOUT)
     window = Window(of_day.min, of_day.max, frozenset(range(7)))
     dispatch = Dispatch(
-        job.database_url, live, Seal(KEY), {"africastalking": account}, Sends(live, 5.0),
+        job.database_url, live, Seal(KEY), {"africastalking": account}, Sends(live, job.remember_seconds),
         Habits(rate=Rate(1000.0), window=window, **HABITS),
     )  # fmt: skip
     field = fielded(job.reminders)
@@ -296,8 +297,8 @@ class Result:
 
 
 def run(
-    folder: Path, invitations: int, *, workers: int = 4, reminders: int = 0, kill_seconds: float = 4.0,
-    most_seconds: float = 1500.0, seed: int = 16,
+    folder: Path, invitations: int, *, workers: int = 4, reminders: int = 0, kill_seconds: float = 8.0,
+    most_seconds: float = 1800.0, seed: int = 16, remember_seconds: float = 20.0,
 ) -> Result:  # fmt: skip
     """One campaign to its end, or to `most_seconds`; then everything is checked."""
     chance = random.Random(seed)
@@ -305,7 +306,7 @@ def run(
     with in_the_field(folder, invitations, reminders, seed) as field:
         live = redis.Redis.from_url(field.live.url)
         room = max(50, min(2000, invitations // 5))
-        job = Job(field.database_url, field.live.url, field.at_url, reminders, room)
+        job = Job(field.database_url, field.live.url, field.at_url, reminders, room, remember_seconds)
         crew = [Worker(job, folder / f"worker-{n}.log") for n in range(workers)]
         quitters = chance.sample(sorted(field.numbers), invitations // 20)
         now = datetime.now(UTC)
@@ -497,14 +498,16 @@ def main() -> None:
     parser.add_argument("--invitations", type=int, default=20_000)
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--reminders", type=int, default=0, choices=(0, 1))
+    parser.add_argument("--kill-seconds", type=float, default=8.0, help="from one SIGKILL to the next")
     parser.add_argument("--seed", type=int, default=16)
     parser.add_argument("--out", type=Path, help="write what is printed there too")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         limit = limit_of_the_stand_in(Path(folder))
         result = run(
-            Path(folder), given.invitations, workers=given.workers, reminders=given.reminders, seed=given.seed
-        )
+            Path(folder), given.invitations, workers=given.workers, reminders=given.reminders,
+            kill_seconds=given.kill_seconds, seed=given.seed,
+        )  # fmt: skip
     text = told(result, limit)
     print(text)
     if given.out is not None:
