@@ -50,6 +50,7 @@ _write_sample = Write(
     ("id", "wave", "respondent", "campaign", "replicate", "source", "probability", "stratum", "network",
      "language", "loaded_at"),
 )  # fmt: skip
+_write_campaign = Write(Campaign, ("id", "wave", "state", "aggregator", "created_at", "state_at"))
 _write_numbers = Write(
     Directory,
     ("respondent", "sealed", "key_id", "added_at"),
@@ -131,6 +132,8 @@ def load_numbers(
     done = 0
     while batch := list(islice(rest, _BATCH)):
         with engine.connect() as db, db.begin() as transaction:
+            if not keep:
+                _write_campaign(db, [(campaign, wave, "", "", moments(db)(now), moments(db)(now))])
             for name, count in _load(db, campaign, wave, batch, now, rest_days):
                 counts[name] = counts.get(name, 0) + count
             if not keep:

@@ -49,7 +49,7 @@ def test_migrations_make_what_the_models_say(engine: Engine) -> None:
     migrate(engine, SMALL)
     check_schema(engine)
     with reading(engine) as db:
-        views = {"responses_long", "interviews_wide", "screen_breakoff"}
+        views = {"responses_long", "interviews_wide", "screen_breakoff", "dispositions"}
         assert set(inspect(db).get_view_names()) == views
         context = MigrationContext.configure(db, opts={"compare_type": True})
         assert compare_metadata(context, SQLModel.metadata) == []

@@ -60,7 +60,7 @@ def write(engine: Engine, people: Sequence[Person], first: int = 1) -> None:
     rows: dict[type[Any], list[dict[str, Any]]] = {
         m: [] for m in (Respondent, Campaign, SampleNumber, Interview, Response, OutboundMessage)
     }
-    for wave in {p.wave for p in people}:
+    for wave in {p.wave for p in people if p.sample}:
         rows[Campaign].append(
             {"id": f"c {wave}", "wave": wave, "state": "running", "aggregator": "africastalking",
              "created_at": RELEASED, "state_at": RELEASED}

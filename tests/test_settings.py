@@ -193,3 +193,16 @@ def test_networks_may_have_rates_of_their_own() -> None:
 )
 def test_a_rate_that_is_none_is_refused(rate: str) -> None:
     assert "DIAL16_SMS_PER_SECOND: must be" in refused({"DIAL16_SMS_PER_SECOND": rate})
+
+
+def test_the_staff_token_is_a_secret_of_its_own() -> None:
+    assert Settings.from_environment({}).staff_token == ""
+    token = "staff 0123456789abcdef 0123456789"
+    settings = Settings.from_environment({"DIAL16_STAFF_TOKEN": token})
+    assert settings.staff_token == token and token not in repr(settings)
+    assert settings.environment()["DIAL16_STAFF_TOKEN"] == token
+    for given in ("short", "a" * 40, "0123456789abcdef0123456789abcdé"):
+        assert "DIAL16_STAFF_TOKEN: must have at least 32 plain" in refused({"DIAL16_STAFF_TOKEN": given})
+    for name in ("WEBHOOK_SECRET", "PSEUDONYM_KEY"):
+        same = refused({"DIAL16_STAFF_TOKEN": SECRET, f"DIAL16_{name}": SECRET})
+        assert "DIAL16_STAFF_TOKEN: must differ" in same and SECRET not in same

@@ -1,6 +1,8 @@
 """Airtime end to end: real workers, stores, HTTP to the stand-in and back, whose books show what was paid."""
 
+import asyncio
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,8 +20,10 @@ from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from gateway import jobs
+from gateway.aggregators import AGGREGATORS
 from gateway.commands.airtime import commands
 from gateway.health import look_at_parts
+from gateway.messages import AirtimeStatus, AirtimeValidation, WireError
 from gateway.sending import Window
 from gateway.settings import Settings
 from gateway.thanks import Thanking
@@ -37,6 +41,7 @@ from storage.airtime import (
 from storage.database import migrate, open_engine
 from storage.rates import paused_senders, resume
 from storage.recorder import Recorder, lag
+from storage.sealing import Seal
 from tests.airtime_field import (
     AT,
     FIVE,
@@ -57,8 +62,11 @@ from tests.airtime_field import (
     working,
 )
 from tests.at_api import AtApi, Habits, serving
+from tests.gateway_app import KEY as GATEWAY_KEY
+from tests.gateway_app import NUMBER as DIALLER
+from tests.gateway_app import QUESTIONS, running
+from tests.gateway_app import SECRET as GATEWAY_SECRET
 from tests.gateway_app import WAVE as THE_WAVE
-from tests.gateway_app import running
 from tests.record_material import SMALL, WAVE, fold_all, rows, send
 from tests.sending_field import ask_for, messages, now_ms, number, work_at
 from tests.stores import running_live, wait_until
@@ -393,24 +401,68 @@ def test_a_status_is_503_while_the_live_store_is_away(database_url: str, engine:
 
 
 async def _whole_gateway(redis_url: str, database_url: str) -> list[tuple[int, str]]:
-    from tests.gateway_app import SECRET as OURS
-
     async with running(redis_url, database_url) as gateway:
-        at = f"/hooks/africastalking/{OURS}/airtime"
+        at = f"/hooks/africastalking/{GATEWAY_SECRET}/airtime"
         answers = [
             await gateway.post(f"{at}/validation", json.dumps(PLAIN), JSON),
             await gateway.post(f"{at}/status", json.dumps(STATUS), JSON),
-            await gateway.post(at.replace(OURS, "x") + "/status", json.dumps(STATUS), JSON),
+            await gateway.post(at.replace(GATEWAY_SECRET, "x") + "/status", json.dumps(STATUS), JSON),
         ]
         return [(a.status_code, a.text) for a in answers]
 
 
 def test_the_whole_gateway_has_the_routes(redis_url: str, database_url: str, engine: Engine) -> None:
-    import asyncio
-
     assert asyncio.run(_whole_gateway(redis_url, database_url)) == [
         (200, '{"status":"Failed"}'), (200, "OK"), (404, "not found"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        ({"amount": "5"}, ""),
+        ({"amount": 5}, "must be a string: amount"),
+        ({"amount": "5,00"}, "amount: must be a decimal in a string, such as 5.00"),
+        ({"msisdn": "1616"}, "msisdn: must be in international form, + and 7 to 15 digits"),
+        ({"id": " "}, "empty: id"),
+        ({"currency": "GH\0"}, "not printable: currency"),
+    ],
+)
+def test_the_simulator_s_form(body: dict[str, Any], fault: str) -> None:
+    simulator = AGGREGATORS["simulator"]
+    asked = {"id": "V1", "msisdn": number(1), "amount": "5.00", "currency": "GHS"} | body
+    told = asked | {"status": "Success", "reason": "to 0240000001"}
+    if fault:
+        with pytest.raises(WireError, match=re.escape(fault)):
+            simulator.read_airtime_validation(json.dumps(asked).encode())
+        return
+    read = simulator.read_airtime_validation(json.dumps(asked).encode())
+    assert read == AirtimeValidation("V1", number(1), Decimal(5), "GHS")
+    status = simulator.read_airtime_status(json.dumps(told).encode())
+    assert status == AirtimeStatus("V1", number(1), "Success", Decimal(5), "GHS", "to ##########")
+
+
+def test_who_completes_on_ussd_alone_is_thanked(
+    scripted: AtApi, engine: Engine, redis_url: str, database_url: str
+) -> None:
+    """From the first dial to the airtime: the number is kept, sealed, from the consent on."""
+
+    async def dial() -> str:
+        async with running(redis_url, database_url) as gateway:
+            keys = ["", "1", *"1" * QUESTIONS]
+            for k in range(len(keys)):
+                _, screen = await gateway.dial("*".join(keys[1 : k + 1]))
+            return screen
+
+    assert asyncio.run(dial()).startswith("END Thank you")
+    with recording(engine, redis_url) as drain, office(scripted, engine, redis_url) as made:
+        drain()
+        made.dispatch.seal, made.thanks = Seal(GATEWAY_KEY), {THE_WAVE.id: FIVE}
+        made.sweep(utc())
+        ((ident, row),) = payments(engine).items()
+        assert (row["wave"], row["state"], row["aggregator"]) == (THE_WAVE.id, DUE, AT)
+        assert made.send(ident) == SENT
+    assert [line["number"] for line in scripted.books.airtime] == [DIALLER]
 
 
 # ---------------------------------------------------------------- workers

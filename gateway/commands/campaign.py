@@ -4,11 +4,9 @@ and see how it stands. Never a number: rows of a file are named by their place i
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
-
-from gateway.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +22,16 @@ _HELP = """Invite a sample into the wave: load or draw, release, start; pause, r
 
 Invitations and reminders are sent by the workers (`work`, or `run`), within the wave's hours."""
 
+
+class Settings(Protocol):
+    """What is needed of them."""
+
+    @property
+    def database_url(self) -> str: ...
+    @property
+    def pseudonym_key(self) -> bytes: ...
+
+
 Name = Annotated[str, typer.Option(help="The campaign; the wave's id if not given.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")]
 Replicates = Annotated[
@@ -33,7 +41,7 @@ Aggregator = Annotated[str, typer.Option(help="Whose account sends its messages.
 _MOST_FAULTS = 100  # shown; a file with more of them has one fault throughout
 
 
-def commands(context: Callable[..., Settings], fielding: "Callable[[Settings], Fielded]") -> typer.Typer:
+def commands(context: "Callable[..., Settings]", fielding: "Callable[[Any], Fielded]") -> typer.Typer:
     """`context(*needs)`: the settings; `fielding(settings)`: the wave with how it is fielded."""
     app = typer.Typer(help=_HELP, no_args_is_help=True)
 
@@ -245,7 +253,7 @@ def _shown(faults: "Sequence[Fault]", name: str) -> "list[Fault]":
 def _store(
     engine: "Engine",
     fielded: "Fielded",
-    settings: Settings,
+    settings: "Settings",
     sample: "Sample",
     name: str,
     aggregator: str,
