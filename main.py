@@ -192,7 +192,7 @@ def work() -> None:
     from gateway.aggregators.simulator_phones import SimulatedPhones
     from gateway.campaigns import Campaigns
     from gateway.dispatch import Dispatch, Habits
-    from gateway.sending import Sender, Window
+    from gateway.sending import Sender
     from gateway.thanks import Thanking
     from storage.database import check_schema
     from storage.rates import Rate
@@ -221,7 +221,7 @@ def work() -> None:
         sends,
         Habits(
             rate=Rate(settings.sms_per_second, settings.network_per_second),
-            windows={w.id: Window(c.start, c.end, c.days, c.zone) for w in waves for c in (w.contacting,)},
+            hours={w.id: w.contacting for w in waves},
             directory_days=settings.directory_days,
         ),
     )

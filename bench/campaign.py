@@ -30,7 +30,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from datetime import time as of_day
 from decimal import Decimal
@@ -45,9 +45,9 @@ from sqlalchemy import Engine, func, select
 from bench.servers import ROOT, free_port, wait_for
 from flows.fielding import Contact
 from flows.instrument import load
-from flows.wave import load_wave
+from flows.wave import Wave, load_wave
 from gateway.aggregators.africastalking_api import AfricasTalkingApi
-from gateway.campaigns import Campaigns, Fielded, sealed_numbers
+from gateway.campaigns import Campaigns, sealed_numbers
 from gateway.dispatch import Dispatch, Habits
 from gateway.jobs import Composition, Sends, connect, work
 from gateway.sampling import draw, read_plan
@@ -93,13 +93,13 @@ HABITS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def fielded(reminders: int) -> Fielded:
+def fielded(reminders: int) -> Wave:
     """The wave of deploy/, at every hour of every day; a reminder follows as soon as it may."""
     wave = load_wave(ROOT / "deploy" / "wave.toml", load(ROOT / "flows" / "sdg_16_6_2"))
     always = Contact(
         of_day.min, of_day.max, frozenset(range(7)), reminders=reminders, reminder_hours=0
     )  # fmt: skip
-    return Fielded(wave, always)
+    return replace(wave, contacting=always)
 
 
 # ---------------------------------------------------------------- a worker
@@ -119,18 +119,18 @@ class Job:
 
 def run_worker(job: Job) -> None:
     """As `main.py work` composes it, with less patience."""
-    from gateway.sending import Window
+    from flows.fielding import Contact
 
     live = connect(job.redis_url)
     account = AfricasTalkingApi(USERNAME, API_KEY, job.at_url, timeout=TIMEOUT)
-    window = Window(of_day.min, of_day.max, frozenset(range(7)))
+    window = Contact(of_day.min, of_day.max, frozenset(range(7)))
     dispatch = Dispatch(
         job.database_url, live, Seal(KEY), {"africastalking": account}, Sends(live, job.remember_seconds),
-        Habits(rate=Rate(1000.0), window=window, **HABITS),
+        Habits(rate=Rate(1000.0), contact=window, **HABITS),
     )  # fmt: skip
-    field = fielded(job.reminders)
+    wave = fielded(job.reminders)
     campaigns = Campaigns(
-        lambda: dispatch.engine, live, {field.wave.id: field}, room=job.room, every_seconds=1.0,
+        lambda: dispatch.engine, live, {wave.id: wave}, room=job.room, every_seconds=1.0,
         look_again=timedelta(seconds=2),
     )  # fmt: skip
     work(job.redis_url, Composition(lambda now: 0, dispatch=dispatch, campaigns=campaigns))
@@ -244,11 +244,11 @@ def in_the_field(folder: Path, invitations: int, reminders: int, seed: int) -> I
         live = stack.enter_context(running_live("redis" if live_program("redis") else "valkey"))
         engine = open_engine(url)
         stack.callback(engine.dispose)
-        field = fielded(reminders)
-        migrate(engine, field.wave.instrument)
+        wave = fielded(reminders)
+        migrate(engine, wave.instrument)
         sample = draw(read_plan("GH"), invitations, f"bench {seed}")
         made = create_campaign(
-            engine, CAMPAIGN, field.wave.id, "africastalking", field.wave.sms_sender, datetime.now(UTC)
+            engine, CAMPAIGN, wave.id, "africastalking", wave.sms_sender, datetime.now(UTC)
         )
         pseudonyms = Pseudonyms(KEY)
         began = time.perf_counter()

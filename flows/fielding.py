@@ -5,7 +5,7 @@ The tables of a wave file beside the interview itself. Data only; `wave.py` read
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -20,15 +20,30 @@ class Contact:
     start: time = time(8)
     end: time = time(19)
     days: frozenset[int] = frozenset(range(6))  # ISO weekday less 1; 6 is Sunday
-    zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("Africa/Accra"))
+    zone: tzinfo = field(default_factory=lambda: ZoneInfo("Africa/Accra"))
     reminders: int = 2
     reminder_hours: int = 48  # between an invitation or reminder and the next
     rest_days: int = 0  # who was invited to another wave within these days is left alone
 
+    def __post_init__(self) -> None:
+        if not self.start < self.end or not self.days or not self.days <= set(range(7)):
+            raise ValueError("the hours begin before they end, on one day of the week at least")
+
     def allows(self, at: datetime) -> bool:
         """`at`: aware."""
+        return self.next_open(at) <= at
+
+    def next_open(self, at: datetime) -> datetime:
+        """`at` if people may be written to then, else the moment from which they may be next."""
         local = at.astimezone(self.zone)
-        return local.weekday() in self.days and self.start <= local.time() < self.end
+        for days in range(9):
+            day = local.date() + timedelta(days)
+            if day.weekday() not in self.days:
+                continue
+            opens, closes = (datetime.combine(day, time_, self.zone) for time_ in (self.start, self.end))
+            if at < closes.astimezone(UTC):
+                return max(at, opens.astimezone(UTC))
+        raise AssertionError("a week has each of its days")
 
 
 @dataclass(frozen=True, slots=True)

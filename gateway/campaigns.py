@@ -17,14 +17,14 @@ moment of sending.
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import redis
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from flows.fielding import Contact, Opening
+from flows.fielding import Contact
 from flows.gsm import parts
 from flows.instrument import InstrumentError, parse
 from flows.interview import most_left, restore
@@ -32,7 +32,6 @@ from flows.screen import fixed_text
 from flows.wave import Wave
 from gateway.lookup import find_instrument
 from gateway.sampling import Sample
-from gateway.sending import Window
 from storage.campaigns import Candidate, Invites, Look, candidates, running_campaigns, waiting, write_looks
 from storage.models import UNFINISHED
 from storage.outbox import CANCELLED, DUE, FAILED, HELD, INVITATION, REMINDER, SENDING
@@ -49,26 +48,12 @@ _TURN = "dial16:campaigns:turn"
 log = logging.getLogger("dial16.campaigns")
 
 
-@dataclass(frozen=True, slots=True)
-class Fielded:
-    """A wave with how it is fielded."""
-
-    wave: Wave
-    contact: Contact = field(default_factory=Contact)
-    opening: Opening = field(default_factory=Opening)
-
-    @property
-    def window(self) -> Window:
-        """When its invitations and reminders may be sent."""
-        return Window(self.contact.start, self.contact.end, self.contact.days, self.contact.zone)
-
-
 def look_at(
-    number: Candidate, fielded: Fielded, now: datetime, look_again: timedelta = _LOOK_AGAIN
+    number: Candidate, wave: Wave, now: datetime, look_again: timedelta = _LOOK_AGAIN
 ) -> tuple[Look, str]:
     """What to do about a number now, and the prompt to write to it, "" for none (the text is not in
     the Look yet). look_again: after that at a message that has not gone yet."""
-    contact = fielded.contact
+    contact = wave.contacting
     reason = number.reason or ("" if number.has_number else "no_number")
     if reason:  # who was written to before is not excluded: their messages tell what happened
         return Look(number.id, number.respondent, None, None if number.contacts else reason), ""
@@ -91,7 +76,7 @@ def look_at(
     due = touched + timedelta(hours=contact.reminder_hours)
     if due > now:
         return later(due)
-    window = timedelta(hours=fielded.wave.resume_hours)  # beyond it the interview begins anew
+    window = timedelta(hours=wave.resume_hours)  # beyond it the interview begins anew
     resumable = (
         number.disposition in UNFINISHED and number.last_at is not None and now - number.last_at <= window
     )
@@ -116,14 +101,14 @@ class Campaigns:
         self,
         engine: Callable[[], Engine],
         live: redis.Redis,
-        fielded: Mapping[str, Fielded],
+        waves: Mapping[str, Wave],
         *,
         room: int = 2000,
         every_seconds: float = 10.0,
         look_again: timedelta = _LOOK_AGAIN,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ):
-        self._engine, self.live, self.fielded = engine, live, fielded
+        self._engine, self.live, self.waves = engine, live, waves
         self.room, self.every_ms, self.clock = room, int(every_seconds * 1000), clock
         self.look_again = look_again
         self._instruments: dict[str, Wave | None] = {}
@@ -138,38 +123,33 @@ class Campaigns:
         """Look at the numbers of every running campaign whose time has come; messages written."""
         now, written = self.clock(), 0
         for campaign in running_campaigns(self._engine()):
-            fielded = self.fielded.get(campaign.wave)
-            if fielded is None:
+            wave = self.waves.get(campaign.wave)
+            if wave is None:
                 log.warning("campaign %s is of a wave that no file here is of", campaign.id)
-            elif fielded.contact.allows(now) and fielded.opening.is_open(now):
-                written += self._look(campaign, fielded, now)
+            elif wave.contacting.allows(now) and wave.opening.is_open(now):
+                written += self._look(campaign, wave, now)
         return written
 
-    def _look(self, campaign: Invites, fielded: Fielded, now: datetime) -> int:
+    def _look(self, campaign: Invites, wave: Wave, now: datetime) -> int:
         engine = self._engine()
         room = self.room - waiting(engine, campaign.id)
         if room <= 0:
             return 0
-        found = candidates(engine, campaign, now, room, fielded.contact.rest_days)
-        looks = [
-            self._with_text(engine, c, *look_at(c, fielded, now, self.look_again), fielded) for c in found
-        ]
+        found = candidates(engine, campaign, now, room, wave.contacting.rest_days)
+        looks = [self._with_text(engine, c, *look_at(c, wave, now, self.look_again), wave) for c in found]
         written = write_looks(engine, campaign, looks, now)
         if written:
             log.info("campaign %s: %d messages", campaign.id, written)
         return written
 
-    def _with_text(
-        self, engine: Engine, number: Candidate, look: Look, prompt: str, fielded: Fielded
-    ) -> Look:
+    def _with_text(self, engine: Engine, number: Candidate, look: Look, prompt: str, wave: Wave) -> Look:
         if not prompt:
             return look
         left = 0
         if prompt == BREAK_OFF_REMINDER:
-            left = self._left(engine, number, fielded.wave)
+            left = self._left(engine, number, wave)
             if not left:  # the record cannot tell: say nothing of it
                 prompt = REMINDER
-        wave = fielded.wave
         language = next((x for x in number.languages if x in wave.languages), wave.languages[0])
         text = fixed_text(wave, language, prompt, left)
         return Look(
@@ -239,9 +219,8 @@ class Forecast:
     most_parts: int  # with every reminder
 
 
-def forecast(fielded: Fielded, numbers: Iterable[tuple[str | None, int]]) -> Forecast:
+def forecast(wave: Wave, numbers: Iterable[tuple[str | None, int]]) -> Forecast:
     """For so many numbers of each language. Parts are counted on the texts as they will be sent."""
-    wave = fielded.wave
     invitations = invitation_parts = reminder_parts = 0
     for given, count in numbers:
         language = given if given in wave.languages else wave.languages[0]
@@ -251,8 +230,8 @@ def forecast(fielded: Fielded, numbers: Iterable[tuple[str | None, int]]) -> For
             parts(fixed_text(wave, language, REMINDER)),
             parts(fixed_text(wave, language, BREAK_OFF_REMINDER, len(wave.instrument.items))),
         )
-        reminder_parts += count * longest * fielded.contact.reminders
+        reminder_parts += count * longest * wave.contacting.reminders
     return Forecast(
-        invitations, invitations * fielded.contact.reminders, invitation_parts,
+        invitations, invitations * wave.contacting.reminders, invitation_parts,
         invitation_parts + reminder_parts,
     )  # fmt: skip

@@ -28,8 +28,9 @@ import redis
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from flows.fielding import Contact
 from flows.gsm import parts
-from gateway.sending import Sender, SendError, Window
+from gateway.sending import Sender, SendError
 from storage import outbox, sweep
 from storage.database import open_engine
 from storage.live import opted_out_key
@@ -54,14 +55,18 @@ class Habits:
     """How messages are sent; what differs between installations."""
 
     rate: Rate = field(default_factory=Rate)
-    window: Window = field(default_factory=Window)  # of waves that have none of their own below
-    windows: Mapping[str, Window] = field(default_factory=dict)  # by wave id
+    contact: Contact = field(default_factory=Contact)  # of waves that have none of their own below
+    hours: Mapping[str, Contact] = field(default_factory=dict)  # by wave id
     directory_days: int = 90
     backoff_seconds: tuple[float, ...] = (15, 60, 240, 960)  # after the first, second, .. failed try
     stuck_seconds: float = 300  # well beyond a job's time-out
     reply_hours: float = 24  # a reply that is older answers nothing any more
     settle_seconds: float = 120  # a report whose message is not known by then belongs to an unknown one
     sweep_seconds: float = 30
+
+    def contact_of(self, wave: str | None) -> Contact:
+        """When people of this wave may be written to unasked."""
+        return self.hours.get(wave or "", self.contact)
 
     @property
     def most_attempts(self) -> int:
@@ -124,8 +129,8 @@ class Dispatch:
         if account is None:
             outbox.hold(self.engine, message.id, "no_account")
             return outbox.HELD
-        window = self.habits.windows.get(message.wave or "", self.habits.window)
-        if message.kind in UNASKED and (opens := window.next_open(now)) > now:
+        contact = self.habits.contact_of(message.wave)
+        if message.kind in UNASKED and (opens := contact.next_open(now)) > now:
             outbox.defer(self.engine, message.id, opens)
             return "quiet hours"
         try:

@@ -45,7 +45,7 @@ def look_at_parts(
             up, away = False, True
         parts[name] = {"up": up, "detail": "unknown while the live store is away" if away else detail}
     reached = parts["live store"]["up"] and parts["database"]["up"]  # else asking again only takes longer
-    said = _sending(probe, engine) if reached else "unknown while a store is away"
+    said = sending_detail(probe, engine) if reached else "unknown while a store is away"
     parts["sending"] = {"up": True, "detail": said}
     return parts
 
@@ -58,7 +58,7 @@ def _waves(board: Switchboard) -> str:
     )
 
 
-def _sending(probe: "redis.Redis", engine: Engine) -> str:
+def sending_detail(probe: "redis.Redis", engine: Engine) -> str:
     """How sending fares. Never a reason to take the gateway out of service: who dials needs no text."""
     try:
         paused, held = paused_senders(probe), held_count(engine)

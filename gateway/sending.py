@@ -4,16 +4,13 @@
     Sent        the aggregator took a text and gave it an id; what became of it, delivery reports say
     AirtimeSent the aggregator took an order of airtime; whether it arrived, its status callback says
     SendError   it did not, or nobody can know
-    Window      when people may be written to unasked
 
 Nothing here holds a number, a text or a key, so that any of it may be logged.
 """
 
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, time, timedelta, tzinfo
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal, Protocol
-from zoneinfo import ZoneInfo
 
 
 class SendError(Exception):
@@ -81,29 +78,3 @@ class Sender(Protocol):
     def balance(self) -> tuple[str, Decimal] | None:
         """Currency and what is left in the account; None if it is not said in a form we can read."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """When people may be written to unasked: hours of a day, days of a week, in their own time."""
-
-    opens: time = time(8)
-    closes: time = time(19)
-    days: frozenset[int] = frozenset(range(6))  # Monday is 0
-    zone: tzinfo = field(default_factory=lambda: ZoneInfo("Africa/Accra"))
-
-    def __post_init__(self) -> None:
-        if not self.opens < self.closes or not self.days or not self.days <= set(range(7)):
-            raise ValueError("a window opens before it closes, on one day of the week at least")
-
-    def next_open(self, now: datetime) -> datetime:
-        """`now` if it is open, else the moment at which it opens next."""
-        local = now.astimezone(self.zone)
-        for days in range(9):
-            day = local.date() + timedelta(days)
-            if day.weekday() not in self.days:
-                continue
-            opens, closes = (datetime.combine(day, at, self.zone) for at in (self.opens, self.closes))
-            if now < closes.astimezone(UTC):
-                return max(now, opens.astimezone(UTC))
-        raise AssertionError("a week has each of its days")

@@ -71,7 +71,7 @@ class Thanking:
         account = d.accounts.get(payment.aggregator)
         if account is None or payment.wave not in self.thanks:
             return "not now"
-        opens = self.habits.window.next_open(now)
+        opens = self.habits.contact_of(payment.wave).next_open(now)
         if opens > now and now - payment.earned_at > _RECENT:
             airtime.defer(d.engine, payment.id, opens, now)
             return "quiet hours"

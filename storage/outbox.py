@@ -89,7 +89,6 @@ class Message:
     withdrawn: bool  # its wave, or where it has none the latest one
     campaign: str | None  # the state of the campaign that asked for it
     needless: bool  # a campaign's message to who has come by themselves since
-    wave: str | None = None
 
     def __repr__(self) -> str:
         return f"Message({self.id}, {self.kind}, {self.state})"

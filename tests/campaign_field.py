@@ -1,6 +1,7 @@
 """A small wave in two languages, its sample, and days that pass: what the suites of campaigns share."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ from sqlalchemy import Engine, select
 from flows.fielding import Contact, Opening
 from flows.instrument import Instrument, parse
 from flows.wave import Wave
-from gateway.campaigns import Campaigns, Fielded, sealed_numbers
+from gateway.campaigns import Campaigns, sealed_numbers
 from gateway.sampling import Sample, Sampled
 from storage.campaigns import create_campaign, set_state
 from storage.database import migrate, open_engine, reading, writing
@@ -54,12 +55,12 @@ class Field:
         self.engine: Engine = open_engine(database_url)
         migrate(self.engine, TWO)
         self.now = MONDAY
-        self.fielded = Fielded(SMALL_WAVE, contact or Contact(), opening or Opening())
+        self.wave = replace(SMALL_WAVE, contacting=contact or Contact(), opening=opening or Opening())
         self.dialogues: dict[int, Dialogue] = {}
 
     def campaigns(self, room: int = 2000) -> Campaigns:
         made = Campaigns(
-            lambda: self.engine, None, {WAVE: self.fielded}, room=room, clock=lambda: self.now  # type: ignore[arg-type]
+            lambda: self.engine, None, {WAVE: self.wave}, room=room, clock=lambda: self.now  # type: ignore[arg-type]
         )  # fmt: skip
         return made
 

@@ -13,13 +13,12 @@ from flows.fielding import Contact
 from gateway.commands import campaign
 from gateway.dispatch import Dispatch
 from gateway.sampling import SampleError, draw_again
-from gateway.sending import Window
 from gateway.settings import Settings
 from storage.campaigns import CampaignError, find_campaign, set_state
 from storage.live import opted_out_key
 from storage.outbox import CANCELLED, PAUSED, RUNNING, SENT, STOPPED
 from tests.at_api import Habits, serving
-from tests.campaign_field import CAMPAIGN, SMALL_WAVE, Field, who
+from tests.campaign_field import CAMPAIGN, Field, who
 from tests.record_material import WAVE
 from tests.sending_field import KEY, dispatch, work_at
 
@@ -45,7 +44,7 @@ def run(field: Field, database_url: str, tmp_path: Path) -> Run:
     def context(*needs: str) -> Settings:
         return Settings.from_environment(environ, needs=needs)
 
-    app = campaign.commands(context, lambda settings: field.fielded)
+    app = campaign.commands(context, lambda settings: (field.wave,))
 
     def typed(*words: str) -> str:
         result = CliRunner().invoke(app, list(words))
@@ -133,7 +132,7 @@ def test_files_and_waves_that_cannot_be_used(run: Run, field: Field, tmp_path: P
     run("load", written(tmp_path, "msisdn\n0240000001\n"))
     with pytest.raises(CampaignError, match="must be a number of 0 or more"):
         run("start", "--dry-run", "--price", "dear")
-    field.fielded = replace(field.fielded, wave=replace(SMALL_WAVE, sms_sender="", countries=("+228",)))
+    field.wave = replace(field.wave, sms_sender="", countries=("+228",))
     with pytest.raises(CampaignError, match="set `sms_sender` in the wave file"):
         run("start")
     with pytest.raises(CampaignError, match=r"does not serve \+233"):
@@ -146,9 +145,9 @@ def test_files_and_waves_that_cannot_be_used(run: Run, field: Field, tmp_path: P
 @pytest.fixture
 def sender(field: Field, database_url: str, redis_url: str) -> Iterator[Dispatch]:
     live = redis.Redis.from_url(redis_url)
-    window = Window(time.min, time.max, frozenset(range(7)))
+    window = Contact(time.min, time.max, frozenset(range(7)))
     with serving(Habits()) as api:
-        made = dispatch(work_at(api, database_url, redis_url, habits={"windows": {WAVE: window}}), live)
+        made = dispatch(work_at(api, database_url, redis_url, habits={"hours": {WAVE: window}}), live)
         yield made
         made.close()
     live.close()
@@ -176,8 +175,8 @@ def test_each_message_asks_for_its_campaign_when_it_is_sent(field: Field, sender
 
 
 def test_a_wave_has_its_own_hours(field: Field, sender: Dispatch) -> None:
-    shut = Window(days=frozenset({(field.now.weekday() + 2) % 7}), zone=UTC)
-    sender.habits = replace(sender.habits, windows={WAVE: shut})
+    shut = Contact(days=frozenset({(field.now.weekday() + 2) % 7}), zone=UTC)
+    sender.habits = replace(sender.habits, hours={WAVE: shut})
     field.load([1])
     field.start()
     field.look()

@@ -20,7 +20,7 @@ from flows.instrument import load
 from flows.interview import most_left
 from flows.questionnaire import UNANSWERED
 from flows.wave import Wave
-from gateway.campaigns import BREAK_OFF_REMINDER, Fielded, forecast, look_at
+from gateway.campaigns import BREAK_OFF_REMINDER, forecast, look_at
 from storage import outbox
 from storage.campaigns import CampaignError, Candidate, Contacted, create_campaign, find_campaign, set_state
 from storage.database import reading, writing
@@ -96,7 +96,7 @@ def test_who_stopped_too_long_ago_is_not_told_what_is_left(field: Field) -> None
     invited(field, 1)
     field.dials(1)
     field.answers(1, "consent")
-    field.fielded = replace(field.fielded, contact=Contact(reminder_hours=96))
+    field.wave = replace(field.wave, contacting=Contact(reminder_hours=96))
     assert field.look(96 * HOUR) == [(1, "reminder", REMINDER)]
 
 
@@ -440,7 +440,7 @@ def test_a_forecast_counts_messages_and_parts(field: Field) -> None:
     field.load(range(6, 8), language="fr", replicate=2)
     numbers = to_write_by_language(field.engine, CAMPAIGN, 1)
     assert numbers == [(None, 6)] and to_write_by_language(field.engine, CAMPAIGN) == []
-    found = forecast(field.fielded, to_write_by_language(field.engine, CAMPAIGN, 2))
+    found = forecast(field.wave, to_write_by_language(field.engine, CAMPAIGN, 2))
     assert (found.invitations, found.most_reminders) == (8, 16)
     assert (found.invitation_parts, found.most_parts) == (8, 24)
 
@@ -482,7 +482,7 @@ def test_whatever_happened_the_next_step_is_later_or_the_last(
         "s", "r", reason, has_number, None, (), "i" if disposition else None, disposition,
         last_at if disposition else None, tuple(sorted(contacts, key=lambda c: c.at)),  # type: ignore[arg-type]
     )  # fmt: skip
-    look, prompt = look_at(number, Fielded(SMALL_WAVE, contact), MONDAY)
+    look, prompt = look_at(number, replace(SMALL_WAVE, contacting=contact), MONDAY)
     assert look.next_at is None or look.next_at > MONDAY
     assert bool(prompt) == bool(look.kind)
     if prompt:

@@ -6,11 +6,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 from rich.console import Console
@@ -18,7 +18,7 @@ from sqlalchemy import Engine, insert, text
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from flows.fielding import Quota
+from flows.fielding import Band, Quota
 from flows.instrument import load
 from flows.wave import Wave, load_wave
 from gateway import fieldwork as page
@@ -29,6 +29,7 @@ from storage.analysis.dispositions import count_dispositions
 from storage.analysis.fieldwork import KINDS, Fieldwork, fieldwork, waves
 from storage.database import migrate, open_engine, reading, writing
 from storage.models import AirtimePayment, Respondent, table_of
+from tests.campaign_field import SMALL_WAVE
 from tests.fieldwork_material import QUOTAS, fill
 from tests.record_material import SMALL, WAVE, Dialogue, complete, ended, fold_all
 from tests.stores import running_postgres
@@ -40,8 +41,11 @@ TOKEN = "a token for tests, 0123456789abcdef"
 NOW = datetime(2026, 11, 23, 16, tzinfo=UTC)
 
 
+AGES = Quota("Age", ("age",), {"18-34": 5, "35+": 1}, {"age": (Band("18-34", 18, 34), Band("35+", 35, 120))})
+
+
 def served() -> Wave:
-    return load_wave(HERE / "deploy" / "wave.toml", INSTRUMENT)
+    return replace(load_wave(HERE / "deploy" / "wave.toml", INSTRUMENT), quotas=QUOTAS)
 
 
 @pytest.fixture
@@ -83,8 +87,7 @@ def test_figures_of_a_record_counted_by_hand(engine: Engine) -> None:
                 " sent_at = created_at WHERE state <> 'due'"
             )
         )
-    quota = Quota("Age", ("age",), ((("young",), 5), (("old",), 1)))
-    f = fieldwork(engine, WAVE, SMALL, quotas=[quota], zone=ZoneInfo("Africa/Accra"))
+    f = fieldwork(engine, WAVE, SMALL, served=replace(SMALL_WAVE, id=WAVE, quotas=(AGES,)))
 
     assert {s.name: (s.sample, s.dial_in) for s in f.standings} == {
         "in_progress": (0, 1), "complete": (0, 3), "refusal": (0, 1), "no_reply": (1, 0), "no_report": (1, 0)
@@ -107,7 +110,7 @@ def test_figures_of_a_record_counted_by_hand(engine: Engine) -> None:
     ages = [int(r.number) for r in rows(engine) if r.disposition == "complete"]
     assert [(c.labels, c.target, c.completed, c.in_progress) for c in f.quotas[0].cells] == [
         (("18-34",), 5, sum(a < 35 for a in ages), 0),
-        (("35 or older",), 1, sum(a >= 35 for a in ages), 1),
+        (("35+",), 1, sum(a >= 35 for a in ages), 1),
     ]
     assert [(m.kind, m.state, m.n, m.parts, m.cost, m.currency) for m in f.messages] == [
         ("invitation", "delivered", 1, 2, Decimal("0.0310"), "GHS"),
@@ -130,7 +133,7 @@ def rows(engine: Engine) -> list[Any]:
 
 def test_every_table_adds_up_to_the_same(filled: Engine) -> None:
     wave = served().id
-    f = fieldwork(filled, wave, INSTRUMENT, quotas=QUOTAS)
+    f = fieldwork(filled, wave, INSTRUMENT, served=served())
     assert f.started.started > 100 and f.rates is not None
     for parts in f.parts.values():
         assert sum(p.started for p in parts) == f.started.started
@@ -148,7 +151,7 @@ def test_every_table_adds_up_to_the_same(filled: Engine) -> None:
 
 
 def test_a_wave_that_nobody_came_to(engine: Engine) -> None:
-    f = fieldwork(engine, "empty", SMALL, quotas=[Quota("Age", ("age",), ((("young",), 5),))])
+    f = fieldwork(engine, "empty", SMALL, served=replace(SMALL_WAVE, id="empty", quotas=(AGES,)))
     assert (f.standings, f.days, f.screens, f.messages, f.rates) == ((), (), (), (), None)
     assert f.started.started == 0 and f.started.completion is None
     assert f.quotas[0].cells[0].completed == 0
@@ -174,14 +177,14 @@ def test_airtime_is_summed_by_state(engine: Engine) -> None:
 
 def test_the_verb_prints_the_figures_and_refuses_a_wave_nobody_knows(filled: Engine) -> None:
     console = Console(record=True, width=160, force_terminal=False)
-    assert show(filled, served(), "", console)
+    assert show(filled, [served()], "", console)
     said = console.export_text()
     f = fieldwork(filled, served().id, INSTRUMENT)
     assert f.rates is not None
     for words in ("not in service", "4.3", "I / (I+P+R+NC+O+U)", share(f.rates.rates[0].value), "Ashanti",
                   "Telecel Ghana", "GHS", "not a response rate"):  # fmt: skip
         assert words in said
-    assert not show(filled, served(), "of-old", console)
+    assert not show(filled, [served()], "of-old", console)
 
 
 def test_the_verb_on_the_command_line(tmp_path: Path) -> None:
@@ -223,7 +226,7 @@ def client() -> Iterator[Client]:
     made: list[Figures] = []
 
     def make(url: str, token: str = TOKEN, base_url: str = "http://testserver") -> TestClient:
-        made.append(Figures(served(), url, QUOTAS))
+        made.append(Figures([served()], url))
         app = Starlette(routes=fieldwork_routes(made[-1], token))
         return TestClient(app, base_url, follow_redirects=False)
 
@@ -245,7 +248,7 @@ def test_without_a_token_there_is_no_page(client: Client, database_url: str) -> 
 def test_the_gateway_has_the_page_only_with_a_token(database_url: str) -> None:
     for token, status in (("", 404), (TOKEN, 303)):
         app = create_app(
-            wave=served(), live_url="unix:///nowhere", database_url=database_url, pseudonym_key=b"k" * 32,
+            waves=[served()], live_url="unix:///nowhere", database_url=database_url, pseudonym_key=b"k" * 32,
             secrets=("s" * 32,), simulator_secret=None, live_days=1, staff_token=token,
         )  # fmt: skip
         assert TestClient(app, follow_redirects=False).get("/fieldwork").status_code == status
@@ -423,7 +426,7 @@ def test_a_count_that_hangs_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> 
         fill(engine, served().id, INSTRUMENT, NOW, invited=50, dial_ins=10)
 
         async def look() -> Fieldwork | None:
-            figures = Figures(served(), url)
+            figures = Figures([served()], url)
             with engine.begin() as db:
                 db.execute(text("LOCK TABLE interview IN ACCESS EXCLUSIVE MODE"))
                 looks = await asyncio.gather(*(figures.of(served().id) for _ in range(20)))

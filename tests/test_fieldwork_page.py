@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from tests.test_pages import browser, opened
 __all__ = ["browser"]
 
 HERE = Path(__file__).resolve().parent.parent
-WAVE = load_wave(HERE / "deploy" / "wave.toml", load(HERE / "flows" / "sdg_16_6_2"))
+WAVE = replace(load_wave(HERE / "deploy" / "wave.toml", load(HERE / "flows" / "sdg_16_6_2")), quotas=QUOTAS)
 TOKEN = "a token for tests, 0123456789abcdef"
 PHONE, DESK = {"width": 360, "height": 760}, {"width": 1200, "height": 900}
 
@@ -40,8 +41,8 @@ PHONE, DESK = {"width": 360, "height": 760}, {"width": 1200, "height": 900}
 @contextmanager
 def serving(engine: Engine, port: int = 0) -> Iterator[str]:
     """The page over this database, at the address given."""
-    figures = Figures(WAVE, engine.url.render_as_string(hide_password=False), QUOTAS)
-    routes = page_routes(wave=WAVE, simulator_hook=None, hook_hint="-")
+    figures = Figures([WAVE], engine.url.render_as_string(hide_password=False))
+    routes = page_routes(waves=[WAVE], simulator_hook=None, hook_hint="-")
     app = Starlette(routes=[*routes, *fieldwork_routes(figures, TOKEN)])
     listening = socket.create_server(("127.0.0.1", port))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))

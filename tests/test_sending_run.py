@@ -17,9 +17,9 @@ import pytest
 import redis
 from sqlalchemy import Engine
 
+from flows.fielding import Contact
 from gateway import jobs
 from gateway.dispatch import Dispatch
-from gateway.sending import Window
 from storage.database import migrate, open_engine, writing
 from storage.outbox import CANCELLED, DELIVERED, DUE, FAILED, HELD, SENDING, SENT, UNKNOWN
 from storage.outgoing import message_id_of
@@ -45,7 +45,7 @@ from tests.sending_field import (
 )
 from tests.stores import running_live, running_postgres, wait_until
 
-OPEN = {"window": Window(days=frozenset(range(7)))}
+OPEN = {"contact": Contact(days=frozenset(range(7)))}
 
 
 @pytest.fixture(scope="module", params=[("sqlite", "valkey"), ("postgresql", "redis")], ids="-".join)
@@ -207,7 +207,7 @@ def test_what_must_not_go_is_cancelled(scripted: AtApi, engine: Engine, redis_ur
 
 def test_the_hours_are_for_what_nobody_asked_for(scripted: AtApi, engine: Engine, redis_url: str) -> None:
     now = datetime.now(UTC)
-    shut = Window(days=frozenset({(now.weekday() + 2) % 7}), zone=UTC)
+    shut = Contact(days=frozenset({(now.weekday() + 2) % 7}), zone=UTC)
     for n, kind in enumerate(("reply", "confirmation", "thanks", "reminder", "invitation"), 1):
         fold_all(engine, [asking(n, (kind, TEXT))])
     with office(scripted, engine, redis_url, habits={"window": shut}) as made:
@@ -226,9 +226,9 @@ def test_the_hours_are_for_what_nobody_asked_for(scripted: AtApi, engine: Engine
 )  # fmt: skip
 def test_the_window_is_ghana_s_by_default(now: str, opens: str) -> None:
     at, then = (datetime.fromisoformat(t).replace(tzinfo=UTC) for t in (now, opens))
-    assert Window().next_open(at) == then
+    assert Contact().next_open(at) == then
     with pytest.raises(ValueError):
-        Window(days=frozenset())
+        Contact(days=frozenset())
 
 
 def test_too_fast_is_sent_later_and_never_slept_on(scripted: AtApi, engine: Engine, redis_url: str) -> None:

@@ -19,12 +19,12 @@ import redis
 from sqlalchemy import Engine
 from typer.testing import CliRunner
 
+from flows.fielding import Contact
 from gateway import jobs
 from gateway.aggregators import AGGREGATORS
 from gateway.commands.airtime import commands
-from gateway.health import look_at_parts
+from gateway.health import sending_detail
 from gateway.messages import AirtimeStatus, AirtimeValidation, WireError
-from gateway.sending import Window
 from gateway.settings import Settings
 from gateway.thanks import Thanking
 from storage import airtime, airtime_sweep
@@ -71,7 +71,7 @@ from tests.record_material import SMALL, WAVE, fold_all, rows, send
 from tests.sending_field import ask_for, messages, now_ms, number, work_at
 from tests.stores import running_live, wait_until
 
-OPEN = {"window": Window(days=frozenset(range(7)))}
+OPEN = {"contact": Contact(days=frozenset(range(7)))}
 
 
 @pytest.fixture(scope="module", params=[("sqlite", "valkey"), ("postgresql", "redis")], ids="-".join)
@@ -190,8 +190,8 @@ def test_what_a_person_must_mend_pauses_airtime_alone(
         assert made.send(ident(n)) == "paused"
         (paused,) = paused_senders(made.dispatch.live)
         assert (paused.aggregator, paused.sender, paused.code) == (AT, "(airtime)", code)
-        said = look_at_parts(made.dispatch.live, engine, THE_WAVE)["sending"]
-        assert said["up"] and f"PAUSED {AT} (airtime) since" in said["detail"] and code in said["detail"]
+        said = sending_detail(made.dispatch.live, engine)
+        assert f"PAUSED {AT} (airtime) since" in said and code in said
         assert made.send(ident(1)) == "paused"
         assert stands(engine, n) == (DUE, code) and balance(engine).reserved == 0
         assert made.tick() == 0  # nothing that is paused is given a job
@@ -211,7 +211,7 @@ def test_who_asked_to_be_left_alone_is_not_called(scripted: AtApi, engine: Engin
 def test_what_is_earned_at_night_waits_for_the_day_unless_just_now(
     scripted: AtApi, engine: Engine, redis_url: str
 ) -> None:
-    shut = {"window": Window(days=frozenset({(utc().weekday() + 3) % 7}))}
+    shut = {"contact": Contact(days=frozenset({(utc().weekday() + 3) % 7}))}
     fold_all(engine, [*interview(31, now_ms() - 2 * 3_600_000), *interview(32)])
     with office(scripted, engine, redis_url, habits=shut) as made:
         made.sweep(utc())

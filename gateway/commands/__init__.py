@@ -4,7 +4,7 @@ Each has `commands(context)`, where `context(*needs, run_folder=...)` reads the 
 What a verb runs is imported when it runs, so that `--help` is at once there.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import typer
@@ -30,9 +30,17 @@ def read_waves(settings: Settings) -> tuple["Wave", ...]:
     return load_waves(settings.wave_files, settings.instrument_dirs)
 
 
+def one_wave(waves: "Sequence[Wave]", asked: str) -> "Wave":
+    """The wave with the id asked for, or the only one. Raises typer.BadParameter naming those there are."""
+    ids = ", ".join(w.id for w in waves)
+    found = [w for w in waves if w.id == asked] if asked else list(waves)
+    if not found:
+        raise typer.BadParameter(f"no wave {asked!r}; there are: {ids}")
+    if len(found) > 1:
+        raise typer.BadParameter(f"several waves are fielded; say which with --wave: {ids}")
+    return found[0]
+
+
 def wave_named(settings: Settings, wave: str) -> "Wave":
     """The wave with this id. Raises typer.BadParameter naming those there are."""
-    waves = {w.id: w for w in read_waves(settings)}
-    if wave not in waves:
-        raise typer.BadParameter(f"no wave {wave!r}; there are: {', '.join(waves)}")
-    return waves[wave]
+    return one_wave(read_waves(settings), wave)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
+from gateway.commands import one_wave, read_waves
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from decimal import Decimal
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from flows.questionnaire import Fault
-    from gateway.campaigns import Fielded, Forecast
+    from flows.wave import Wave
+    from gateway.campaigns import Forecast
     from gateway.sampling import Sample
 
 _HELP = """Invite a sample into the wave: load or draw, release, start; pause, resume, stop; status.
@@ -41,19 +44,29 @@ Aggregator = Annotated[str, typer.Option(help="Whose account sends its messages.
 _MOST_FAULTS = 100  # shown; a file with more of them has one fault throughout
 
 
-def commands(context: "Callable[..., Settings]", fielding: "Callable[[Any], Fielded]") -> typer.Typer:
-    """`context(*needs)`: the settings; `fielding(settings)`: the wave with how it is fielded."""
+def commands(
+    context: "Callable[..., Settings]", read: "Callable[[Any], Sequence[Wave]]" = read_waves
+) -> typer.Typer:
+    """`context(*needs)`: the settings; `read(settings)`: the waves."""
     app = typer.Typer(help=_HELP, no_args_is_help=True)
+    asked = ""
+
+    @app.callback()
+    def choose(
+        wave: Annotated[str, typer.Option(help="The wave's id, where several are fielded.")] = "",
+    ) -> None:
+        nonlocal asked
+        asked = wave
 
     @contextmanager
-    def opened(*needs: str) -> "Iterator[tuple[Engine, Fielded, Settings]]":
+    def opened(*needs: str) -> "Iterator[tuple[Engine, Wave, Settings]]":
         from storage.database import check_schema, open_engine
 
         settings = context(*needs)
         engine = open_engine(settings.database_url)
         try:
             check_schema(engine)
-            yield engine, fielding(settings), settings
+            yield engine, one_wave(read(settings), asked), settings
         finally:
             engine.dispose()
 
@@ -72,8 +85,7 @@ def commands(context: "Callable[..., Settings]", fielding: "Callable[[Any], Fiel
         from gateway.sampling import SampleError, in_replicates, plan_serving, read_sample
         from storage.campaigns import CampaignError
 
-        with opened("PSEUDONYM_KEY") as (engine, fielded, settings):
-            wave = fielded.wave
+        with opened("PSEUDONYM_KEY") as (engine, wave, settings):
             try:
                 plan = plan_serving(wave.countries)
                 with file.open(encoding="utf-8-sig", newline="") as lines:
@@ -96,7 +108,7 @@ def commands(context: "Callable[..., Settings]", fielding: "Callable[[Any], Fiel
                 if any(n.replicate != 1 for n in sample.numbers):
                     raise CampaignError(f"{file.name} names replicates itself; leave --replicates away")
                 sample = in_replicates(sample, replicates, seed or name or wave.id)
-            _store(engine, fielded, settings, sample, name, aggregator, dry_run)
+            _store(engine, wave, settings, sample, name, aggregator, dry_run)
 
     @app.command()
     def draw(
@@ -119,14 +131,14 @@ def commands(context: "Callable[..., Settings]", fielding: "Callable[[Any], Fiel
         from gateway.sampling import draw as draw_numbers
         from storage.campaigns import CampaignError, find_campaign
 
-        with opened("PSEUDONYM_KEY") as (engine, fielded, settings):
+        with opened("PSEUDONYM_KEY") as (engine, wave, settings):
             frame = read_plan(country, plan or PLANS)
-            if f"+{frame.calling_code}" not in fielded.wave.countries:
+            if f"+{frame.calling_code}" not in wave.countries:
                 raise CampaignError(f"the wave does not serve +{frame.calling_code}; see its `countries`")
             if prefix:
                 frame = frame.only(prefix)
             try:
-                drawn = find_campaign(engine, name or fielded.wave.id).draw
+                drawn = find_campaign(engine, name or wave.id).draw
             except CampaignError:
                 drawn = None
             if drawn is not None:
@@ -140,7 +152,7 @@ def commands(context: "Callable[..., Settings]", fielding: "Callable[[Any], Fiel
                 f"Drawn: {count:,} of {frame.size:,} numbers, each with probability {count / frame.size:.3g};"
                 f" seed {seed}"
             )
-            _store(engine, fielded, settings, sample, name, aggregator, dry_run)
+            _store(engine, wave, settings, sample, name, aggregator, dry_run)
 
     @app.command()
     def release(
@@ -158,11 +170,11 @@ def commands(context: "Callable[..., Settings]", fielding: "Callable[[Any], Fiel
         from storage.campaigns import find_campaign
         from storage.progress import to_write_by_language
 
-        with opened() as (engine, fielded, _):
-            found = find_campaign(engine, name or fielded.wave.id)
+        with opened() as (engine, wave, _):
+            found = find_campaign(engine, name or wave.id)
             if dry_run:
                 numbers = to_write_by_language(engine, found.id, up_to)
-                _show_forecast(forecast(fielded, numbers), _money(price), currency)
+                _show_forecast(forecast(wave, numbers), _money(price), currency)
             else:
                 freed = sample.release(engine, found.id, up_to, datetime.now(UTC))
                 typer.echo(f"Released: {freed:,} numbers more.")
@@ -183,30 +195,30 @@ def commands(context: "Callable[..., Settings]", fielding: "Callable[[Any], Fiel
         from storage.outbox import RUNNING
         from storage.progress import to_write_by_language
 
-        with opened() as (engine, fielded, _):
-            found = find_campaign(engine, name or fielded.wave.id)
-            if not fielded.wave.sms_sender:
+        with opened() as (engine, wave, _):
+            found = find_campaign(engine, name or wave.id)
+            if not wave.sms_sender:
                 raise CampaignError("the wave sends no SMS: set `sms_sender` in the wave file")
             parts = sample.replicates(engine, found.id)
             first = 1 if not any(released for _, _, released, _ in parts) else 0
             if dry_run:
                 numbers = to_write_by_language(engine, found.id, first)
-                _show_forecast(forecast(fielded, numbers), _money(price), currency)
+                _show_forecast(forecast(wave, numbers), _money(price), currency)
                 return
             now = datetime.now(UTC)
             set_state(engine, found.id, RUNNING, now)
             if first:
                 sample.release(engine, found.id, first, now)
             typer.echo(f"Campaign {found.id} runs.")
-            opens = fielded.window.next_open(now)
+            opens = wave.contacting.next_open(now)
             if opens > now:
-                typer.echo(f"Its messages go from {opens.astimezone(fielded.contact.zone):%A %H:%M} on.")
+                typer.echo(f"Its messages go from {opens.astimezone(wave.contacting.zone):%A %H:%M} on.")
 
     @app.command()
     def pause(name: Name = "") -> None:
         """Send nothing more for now, at once. What is due waits."""
-        with opened() as (engine, fielded, _):
-            _change(engine, name or fielded.wave.id, "paused", "is paused")
+        with opened() as (engine, wave, _):
+            _change(engine, name or wave.id, "paused", "is paused")
 
     @app.command()
     def resume(name: Name = "") -> None:
@@ -214,11 +226,11 @@ def commands(context: "Callable[..., Settings]", fielding: "Callable[[Any], Fiel
         from storage.campaigns import CampaignError, find_campaign
         from storage.outbox import PAUSED
 
-        with opened() as (engine, fielded, _):
-            found = find_campaign(engine, name or fielded.wave.id)
+        with opened() as (engine, wave, _):
+            found = find_campaign(engine, name or wave.id)
             if found.state != PAUSED:
                 raise CampaignError(f"campaign {found.id} is {found.state}, not paused; see `campaign start`")
-            _change(engine, name or fielded.wave.id, "running", "runs")
+            _change(engine, name or wave.id, "running", "runs")
 
     @app.command()
     def stop(
@@ -226,8 +238,8 @@ def commands(context: "Callable[..., Settings]", fielding: "Callable[[Any], Fiel
         yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     ) -> None:
         """Stop for good, at once: what is due is cancelled."""
-        with opened() as (engine, fielded, _):
-            campaign = name or fielded.wave.id
+        with opened() as (engine, wave, _):
+            campaign = name or wave.id
             if not yes:
                 typer.confirm(f"Stop {campaign} for good?", abort=True)
             cancelled = _change(engine, campaign, "stopped", "is stopped")
@@ -236,8 +248,8 @@ def commands(context: "Callable[..., Settings]", fielding: "Callable[[Any], Fiel
     @app.command()
     def status(name: Name = "") -> None:
         """Show how the campaign stands: replicates, numbers, messages, parts and cost by state."""
-        with opened() as (engine, fielded, _):
-            _show_status(engine, name or fielded.wave.id)
+        with opened() as (engine, wave, _):
+            _show_status(engine, name or wave.id)
 
     return app
 
@@ -252,7 +264,7 @@ def _shown(faults: "Sequence[Fault]", name: str) -> "list[Fault]":
 
 def _store(
     engine: "Engine",
-    fielded: "Fielded",
+    wave: "Wave",
     settings: "Settings",
     sample: "Sample",
     name: str,
@@ -271,7 +283,7 @@ def _store(
     from storage.sample import load_numbers
     from storage.sealing import Seal
 
-    wave, now = fielded.wave, datetime.now(UTC)
+    now = datetime.now(UTC)
     if aggregator not in AGGREGATORS:
         raise CampaignError(f"there is no aggregator {aggregator!r}; there are {', '.join(AGGREGATORS)}")
     if dry_run:
@@ -287,7 +299,7 @@ def _store(
             wave.id,
             sealed_numbers(sample, Pseudonyms(key), Seal(key)),
             now,
-            rest_days=fielded.contact.rest_days,
+            rest_days=wave.contacting.rest_days,
             draw=sample.draw,
             keep=not dry_run,
             told=lambda done: bar.update(task, completed=done),

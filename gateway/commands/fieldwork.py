@@ -1,25 +1,56 @@
 """The fieldwork page's figures as tables in the terminal."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated
 
-from rich.console import Console
-from rich.table import Table
-from sqlalchemy import Engine
+import typer
 
-from flows.wave import Wave
-from gateway.fieldwork import KIND_NAMES, NETWORK_NAMES, money, share, whole, words
-from storage.analysis.fieldwork import Fieldwork, Part, fieldwork, waves
+from gateway.commands import Context, read_waves, say
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from sqlalchemy import Engine
+
+    from flows.wave import Wave
+    from storage.analysis.fieldwork import Fieldwork, Part
 
 _STOPS = 10  # questions where most stopped
 
 
-def show(engine: Engine, wave: Wave, asked: str, console: Console) -> bool:
-    """Print the figures of the wave `asked` for, or of the wave file's. False: nobody knows it."""
-    name = asked or wave.id
-    if asked and asked != wave.id and asked not in waves(engine):
+def commands(context: Context) -> typer.Typer:
+    app = typer.Typer()
+
+    @app.command()
+    def fieldwork(
+        wave: Annotated[str, typer.Option(help="A wave's id; of the first wave file's if not given.")] = "",
+    ) -> None:
+        """Show how the fieldwork stands: dispositions, outcome rates, break-offs, messages."""
+        from rich.console import Console
+
+        from storage.database import check_schema, open_engine
+
+        settings = context()
+        engine = open_engine(settings.database_url)
+        check_schema(engine)
+        if not show(engine, read_waves(settings), wave, Console()):
+            say(f"nobody was invited to a wave {wave!r} or took part in one; see `main.py wave list`")
+            raise typer.Exit(1)
+
+    return app
+
+
+def show(engine: "Engine", served: "Sequence[Wave]", asked: str, console: "Console") -> bool:
+    """Print the figures of the wave `asked` for, or of the first served. False: nobody knows it."""
+    from gateway.fieldwork import NETWORK_NAMES, share, whole
+    from storage.analysis.fieldwork import fieldwork, waves
+
+    by_id = {wave.id: wave for wave in served}
+    name = asked or served[0].id
+    if name not in by_id and name not in waves(engine):
         return False
     figures = fieldwork(
-        engine, name, wave.instrument, served=wave if name == wave.id else None, networks=NETWORK_NAMES
+        engine, name, by_id.get(name, served[0]).instrument, served=by_id.get(name), networks=NETWORK_NAMES
     )
     for table in _tables(figures):
         console.print(table)
@@ -36,7 +67,11 @@ def show(engine: Engine, wave: Wave, asked: str, console: Console) -> bool:
     return True
 
 
-def _tables(f: Fieldwork) -> Iterable[Table]:
+def _tables(f: "Fieldwork") -> "Iterable[Table]":
+    from rich.table import Table
+
+    from gateway.fieldwork import KIND_NAMES, money, share, whole, words
+
     standing = _table(
         f"Wave {f.wave}: everybody, by disposition", "disposition", "AAPOR", "invited", "dialled in"
     )
@@ -80,8 +115,10 @@ def _tables(f: Fieldwork) -> Iterable[Table]:
     yield sent
 
 
-def _table(title: str, *columns: str) -> Table:
+def _table(title: str, *columns: str) -> "Table":
     """Its words to the left, its numbers to the right."""
+    from rich.table import Table
+
     table = Table(title=title)
     for n, column in enumerate(columns):
         left = n == 0 or column in ("AAPOR", "state", "")
@@ -89,7 +126,9 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def _part(part: Part) -> tuple[str, ...]:
+def _part(part: "Part") -> tuple[str, ...]:
+    from gateway.fieldwork import KIND_NAMES, share, whole
+
     return (
         part.label, whole(part.started), share(part.completion, 0),
         *(whole(part.kinds[kind]) for kind in KIND_NAMES),

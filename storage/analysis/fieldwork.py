@@ -8,9 +8,8 @@ Interviews are each respondent's counted one. Costs are as the aggregator gave t
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine, inspect, text
 
@@ -264,7 +263,7 @@ def _parts(rows: Iterable[_Row], by: str, name: Callable[[str], str]) -> tuple[P
 # ---------------------------------------------------------------- when, and where it stopped
 
 
-def _days(db: Connection, wave: str, zone: ZoneInfo | None) -> tuple[Day, ...]:
+def _days(db: Connection, wave: str, zone: tzinfo | None) -> tuple[Day, ...]:
     """Every day from the first to the last on which anything happened."""
     sources = {
         "written": "sent_at) FROM outbound_message WHERE kind IN ('invitation', 'reminder') AND wave",
