@@ -24,7 +24,7 @@ from flows.instrument import InstrumentError
 from gateway.messages import Hop
 from storage.database import migrate, open_engine
 from storage.live import Live as LiveRecord
-from storage.live import LiveStore
+from storage.live import LiveStore, Tally
 from storage.record import find_interview
 from storage.recorder import Recorder, lag
 from storage.resp import Unavailable
@@ -692,11 +692,13 @@ class Wiping(LiveStore):
         self.__dict__ = live.__dict__
         self.lost = False
 
-    async def commit(self, version: int, respondent: str, live: LiveRecord, entry: bytes) -> None:
+    async def commit(
+        self, version: int, respondent: str, live: LiveRecord, entry: bytes, tally: Tally | None = None
+    ) -> None:
         if not self.lost:
             self.lost = True
             await self._client.call("FLUSHALL")
-        await super().commit(version, respondent, live, entry)
+        await super().commit(version, respondent, live, entry, tally)
 
 
 def test_a_record_that_is_garbage_is_no_answer(redis_url: str) -> None:
