@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.commands import handsets, instrument, outbox, read_waves, respondents, results, say, wave
+from gateway.commands import (
+    Refused,
+    handsets,
+    instrument,
+    outbox,
+    read_waves,
+    respondents,
+    results,
+    say,
+    wave,
+)
 from gateway.settings import PREFIX, RUN_ENV, SECRETS, Settings, SettingsError, make_secrets
 
 if TYPE_CHECKING:
@@ -278,9 +288,8 @@ def refusals() -> tuple[type[Exception], ...]:
     from storage.respondents import OtherKeyError
 
     return (
-        SettingsError, InstrumentError, RunError, EmbeddedError, DemoError, DatabaseURLError, SchemaError,
-        OtherKeyError,
-        Unavailable,
+        SettingsError, Refused, InstrumentError, RunError, EmbeddedError, DemoError, DatabaseURLError,
+        SchemaError, OtherKeyError, Unavailable,
     )  # fmt: skip
 
 

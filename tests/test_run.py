@@ -298,7 +298,7 @@ def test_waves_are_closed_opened_and_listed_beside_the_running_service(
     running.dial(f"s{next(sessions) - 1}", "1")
     wait_until(lambda: "interviews  1, of them complete 0" in listed(), "the record")
     unknown = verb(running, tmp_path, "wave", "open", "pilot-2025")
-    assert unknown.returncode == 2 and "there are: pilot-2026" in unknown.stderr
+    assert unknown.returncode == 1 and "there are: pilot-2026" in unknown.stderr
 
 
 def test_verbs_with_several_waves(tmp_path: Path) -> None:
@@ -311,16 +311,16 @@ def test_verbs_with_several_waves(tmp_path: Path) -> None:
         text = text.replace(old, new)
     (waves / "b.toml").write_text(text, "utf-8")
     here = Running(None, tmp_path, "", free_port(), tmp_path)  # type: ignore[arg-type]
-    secrets = {"DIAL16_PSEUDONYM_KEY": "ab" * 32, "DIAL16_WEBHOOK_SECRET": "cd1e" * 16}
+    secrets = {"DIAL16_PSEUDONYM_KEY": "0123456789abcdef" * 2, "DIAL16_WEBHOOK_SECRET": "fedcba98" * 4}
     more = {"DIAL16_WAVE_FILE": "waves", **secrets}
     assert verb(here, tmp_path, "migrate", **more).returncode == 0
     listed = verb(here, tmp_path, "wave", "list", **more).stdout
     assert "pilot-2026: open" in listed and "second: open" in listed and str(waves / "b.toml") in listed
     which = verb(here, tmp_path, "dial", **more)
-    assert which.returncode == 2 and "--code, one of *384*16#, *384*17#" in which.stderr
+    assert which.returncode == 1 and "--code, one of *384*16#, *384*17#" in which.stderr
     each = verb(here, tmp_path, "indicator", **more)
     assert each.returncode == 0 and "wave pilot-2026" in each.stderr and "wave second" in each.stderr
-    assert verb(here, tmp_path, "indicator", "--csv", **more).returncode == 2
+    assert verb(here, tmp_path, "indicator", "--csv", **more).returncode == 1
     # A word is kept also while the live store is away.
     told = verb(here, tmp_path, "wave", "close", "second", **more)
     assert told.returncode == 0 and "within half a minute" in told.stderr
@@ -335,7 +335,7 @@ def test_verbs_with_several_waves(tmp_path: Path) -> None:
     (waves / "b.toml").write_text(later, "utf-8")
     assert verb(here, tmp_path, "wave", "open", "second", **more).returncode == 0
     refused = verb(here, tmp_path, "wave", "open", "pilot-2026", **more)
-    assert refused.returncode == 2 and "second" in refused.stderr and "close it first" in refused.stderr
+    assert refused.returncode == 1 and "second" in refused.stderr and "close it first" in refused.stderr
 
 
 def test_verbs_without_a_service_or_a_database_say_what_to_do(tmp_path: Path) -> None:

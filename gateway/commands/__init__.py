@@ -14,6 +14,11 @@ from gateway.settings import Settings
 if TYPE_CHECKING:
     from flows.wave import Wave
 
+
+class Refused(Exception):
+    """A verb cannot do what was asked. Says what to do."""
+
+
 #: Reads the settings: the names of those needed, and whether what `run` made counts too.
 Context = Callable[..., Settings]
 
@@ -31,8 +36,8 @@ def read_waves(settings: Settings) -> tuple["Wave", ...]:
 
 
 def wave_named(settings: Settings, wave: str) -> "Wave":
-    """The wave with this id. Raises typer.BadParameter naming those there are."""
+    """The wave with this id. Raises Refused naming those there are."""
     waves = {w.id: w for w in read_waves(settings)}
     if wave not in waves:
-        raise typer.BadParameter(f"no wave {wave!r}; there are: {', '.join(waves)}")
+        raise Refused(f"no wave {wave!r}; there are: {', '.join(waves)}")
     return waves[wave]
