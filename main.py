@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.commands import (
+    Refused,
     airtime,
     campaign,
     fieldwork,
@@ -310,7 +311,10 @@ def refusals() -> tuple[type[Exception], ...]:
     from storage.resp import Unavailable
     from storage.respondents import OtherKeyError
 
-    ours = (SettingsError, InstrumentError, RunError, EmbeddedError, DemoError, CampaignError, SampleError)
+    ours = (
+        SettingsError, Refused, InstrumentError, RunError, EmbeddedError, DemoError, CampaignError,
+        SampleError,
+    )  # fmt: skip
     return *ours, DatabaseURLError, SchemaError, OtherKeyError, Unavailable
 
 

@@ -351,10 +351,12 @@ class _Turn:
         """The answer and what follows from it."""
         changed = self.answers[item.index] not in (UNANSWERED, mark)
         seconds = round(max(0, self.now - self.shown_at) / 1000, 1)
-        cells = self.cells()
+        crossed = any(item.id in quota.items for quota in self.wave.quotas)
+        cells = self.cells() if crossed else None
         self.answers = self.answers[: item.index] + mark + self.answers[item.index + 1 :]
-        if self.wave.quotas:
-            self.numbers = with_number(self.wave, self.numbers, item, code if mark == NUMBER_GIVEN else None)
+        if crossed:
+            given = code if mark == NUMBER_GIVEN else None
+            self.numbers = with_number(self.wave, self.numbers, item, given)
         self.effects.append(ResponseGiven(item.id, option, code, seconds, self.wrong + 1))
         if item.role == "consent" and option not in item.ends:
             self.effects.append(Consented(self.wave.instrument.consent_version))
@@ -366,7 +368,7 @@ class _Turn:
             self.disposition = item.ends[option]
             self.effects.append(Ended(self.disposition))
             return self.end(self.disposition)
-        entered = self.cells()
+        entered = self.cells() if crossed else None
         if entered is not None and entered != cells:
             self.effects.append(CellsEntered(entered))
             if self.full:

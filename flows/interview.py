@@ -24,7 +24,6 @@ from flows.instrument import (
     Instrument,
     Item,
 )
-from flows.quotas import strata
 from flows.wave import Wave
 
 #: Disposition of an interview that is too old to go on with, as the menu after its dial shows it.
@@ -106,7 +105,7 @@ def restore(wave: Wave, interview_id: str, effects: Iterable[Effect], last_at: i
 
 def with_number(wave: Wave, numbers: str, item: Item, value: int | None) -> str:
     """`Interview.numbers` after an answer to `item`, None: after none."""
-    if item.scale is not None or item not in strata(wave.quotas, wave.instrument):
+    if item.scale is not None or not any(item.id in quota.items for quota in wave.quotas):
         return numbers
     others = [pair for pair in numbers.split() if not pair.startswith(f"{item.id}=")]
     return " ".join(others if value is None else [*others, f"{item.id}={value}"])

@@ -43,6 +43,7 @@ class Counting:
         self._live = live
         self._count_recorded = count_recorded
         self._adding: dict[str, asyncio.Task[None]] = {}
+        self._told: set[str] = set()  # counts that the log says are missing: not once a hop
 
     async def step(self, wave: Wave, interview: Interview | None, event: Event) -> Step:
         """The engine's step; it ends the interview if that enters a full cell. Raises Unavailable."""
@@ -94,12 +95,16 @@ class Counting:
         try:
             since = await self._live.begin_counts(key, at)
             recorded = await self._count_recorded(wave, since) if self._count_recorded else None
-            if recorded is None:
-                log.warning("quota cells of %s: the record is away; nobody is turned away yet", wave.id)
+            if recorded is not None:
+                await self._live.add_counts(key, since, recorded)
+                self._told.discard(key)
                 return
-            await self._live.add_counts(key, since, recorded)
+            why = "the record is away"
         except Unavailable as error:
-            log.warning("quota cells of %s are not counted yet: %s", wave.id, error)
+            why = str(error)
+        if key not in self._told:
+            self._told.add(key)
+            log.warning("quotas of wave %s turn nobody away until they are counted: %s", wave.id, why)
 
 
 def _counted(wave: Wave, interview: Interview) -> list[str]:

@@ -247,6 +247,20 @@ def test_the_sweep_settles_which_interview_counts(engine: Engine) -> None:
         assert found == {i["id"]: (i["disposition"], i["counted"]) for i in rows(engine, INTERVIEW)}
 
 
+def test_each_wave_is_swept_by_its_own_window(engine: Engine) -> None:
+    for n, wave in enumerate(("w1", "w2", "old"), 1):
+        d = Dialogue(n)
+        d.begin()
+        fold_all(engine, [entry | {"wave": wave} for entry in d.entries])
+    now = datetime.now(UTC)
+    assert close_unfinished(engine, now, "w2") == 1
+    assert {i["wave"]: i["disposition"] for i in rows(engine, INTERVIEW)} == {
+        "w1": "in_progress", "w2": "break_off", "old": "in_progress",
+    }  # fmt: skip
+    assert close_unfinished(engine, now, but=["w1", "w2"]) == 1  # of waves that no file names any more
+    assert close_unfinished(engine, now, "w1") == 1
+
+
 def test_the_sweep_leaves_alone_whom_a_recorder_holds(engine: Engine) -> None:
     d = Dialogue(1)
     d.begin()

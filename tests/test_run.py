@@ -13,6 +13,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -275,6 +276,66 @@ def test_demo_and_results_beside_the_running_service(running: Running, tmp_path:
 
     dialled = verb(running, tmp_path, "dial")  # its input ends at once: it hangs up
     assert dialled.returncode == 0 and "Take part?" in dialled.stdout
+
+
+def test_waves_are_closed_opened_and_listed_beside_the_running_service(
+    running: Running, tmp_path: Path
+) -> None:
+    def listed() -> str:
+        return verb(running, tmp_path, "wave", "list").stdout
+
+    assert listed().startswith("pilot-2026: open, for its file gives no times\n")
+    assert "SURVEY to 1616" in listed() and "sdg_16_6_2@" in listed()
+    closed = verb(running, tmp_path, "wave", "close", "pilot-2026")
+    assert closed.returncode == 0 and closed.stdout.startswith(
+        "pilot-2026: closed, by the operator's word of "
+    )
+    sessions = count()
+    wait_until(lambda: running.dial(f"s{next(sessions)}").startswith("END No survey is open"), "the close")
+    assert listed().startswith("pilot-2026: closed, by the operator's word of ")
+    assert verb(running, tmp_path, "wave", "times", "pilot-2026").returncode == 0
+    wait_until(lambda: running.dial(f"s{next(sessions)}").startswith("CON "), "the opening")
+    running.dial(f"s{next(sessions) - 1}", "1")
+    wait_until(lambda: "interviews  1, of them complete 0" in listed(), "the record")
+    unknown = verb(running, tmp_path, "wave", "open", "pilot-2025")
+    assert unknown.returncode == 1 and "there are: pilot-2026" in unknown.stderr
+
+
+def test_verbs_with_several_waves(tmp_path: Path) -> None:
+    text = (HERE / "deploy" / "wave.toml").read_text("utf-8")
+    changed = [("pilot-2026", "second"), ("*384*16#", "*384*17#"), ('"SURVEY"', '"SECOND"')]
+    waves = tmp_path / "waves"
+    waves.mkdir()
+    (waves / "a.toml").write_text(text, "utf-8")
+    for old, new in changed:
+        text = text.replace(old, new)
+    (waves / "b.toml").write_text(text, "utf-8")
+    here = Running(None, tmp_path, "", free_port(), tmp_path)  # type: ignore[arg-type]
+    secrets = {"DIAL16_PSEUDONYM_KEY": "0123456789abcdef" * 2, "DIAL16_WEBHOOK_SECRET": "fedcba98" * 4}
+    more = {"DIAL16_WAVE_FILE": "waves", **secrets}
+    assert verb(here, tmp_path, "migrate", **more).returncode == 0
+    listed = verb(here, tmp_path, "wave", "list", **more).stdout
+    assert "pilot-2026: open" in listed and "second: open" in listed and str(waves / "b.toml") in listed
+    which = verb(here, tmp_path, "dial", **more)
+    assert which.returncode == 1 and "--code, one of *384*16#, *384*17#" in which.stderr
+    each = verb(here, tmp_path, "indicator", **more)
+    assert each.returncode == 0 and "wave pilot-2026" in each.stderr and "wave second" in each.stderr
+    assert verb(here, tmp_path, "indicator", "--csv", **more).returncode == 1
+    # A word is kept also while the live store is away.
+    told = verb(here, tmp_path, "wave", "close", "second", **more)
+    assert told.returncode == 0 and "within half a minute" in told.stderr
+    (waves / "b.toml").write_text(text.replace("*384*17#", "*384*16#"), "utf-8")
+    clash = verb(here, tmp_path, "check", **more)
+    assert clash.returncode == 1 and "a.toml: code: *384*16# is in " in clash.stderr
+    assert str(waves / "b.toml") in clash.stderr and "Traceback" not in clash.stderr
+    change = "2026-01-01T00:00:00Z"
+    first = (waves / "a.toml").read_text("utf-8").replace("[opening]", f"[opening]\ncloses_at = {change}")
+    (waves / "a.toml").write_text(first, "utf-8")
+    later = text.replace("*384*17#", "*384*16#").replace("[opening]", f"[opening]\nopens_at = {change}")
+    (waves / "b.toml").write_text(later, "utf-8")
+    assert verb(here, tmp_path, "wave", "open", "second", **more).returncode == 0
+    refused = verb(here, tmp_path, "wave", "open", "pilot-2026", **more)
+    assert refused.returncode == 1 and "second" in refused.stderr and "close it first" in refused.stderr
 
 
 def test_verbs_without_a_service_or_a_database_say_what_to_do(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from datetime import time as time_of_day
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -205,15 +206,27 @@ def test_what_must_not_go_is_cancelled(scripted: AtApi, engine: Engine, redis_ur
     assert len(scripted.books.messages) == sent
 
 
-def test_the_hours_are_for_what_nobody_asked_for(scripted: AtApi, engine: Engine, redis_url: str) -> None:
+def test_the_hours_are_for_what_nobody_waits_for(scripted: AtApi, engine: Engine, redis_url: str) -> None:
     now = datetime.now(UTC)
     shut = Contact(days=frozenset({(now.weekday() + 2) % 7}), zone=UTC)
     for n, kind in enumerate(("reply", "confirmation", "thanks", "reminder", "invitation"), 1):
         fold_all(engine, [asking(n, (kind, TEXT))])
     with office(scripted, engine, redis_url, habits={"window": shut}) as made:
-        assert [made.send(ident(n)) for n in range(1, 6)] == [SENT] * 3 + ["quiet hours"] * 2
+        assert [made.send(ident(n)) for n in range(1, 6)] == [SENT] * 2 + ["quiet hours"] * 3
     opens = row(engine, 5)["not_before"]
     assert (opens.hour, opens.weekday()) == (8, (now.weekday() + 2) % 7) and opens > now
+
+
+def test_each_wave_has_hours_of_its_own(scripted: AtApi, engine: Engine, redis_url: str) -> None:
+    now = datetime.now(UTC)
+    shut, always = (
+        Window(time_of_day(0), time_of_day.max, frozenset(days), UTC)
+        for days in ({(now.weekday() + 2) % 7}, range(7))
+    )
+    for n, wave in enumerate(("here", "there", "neither"), 1):
+        fold_all(engine, [asking(n, ("invitation", TEXT), wave=wave)])
+    with office(scripted, engine, redis_url, habits={"window": shut, "windows": {"there": always}}) as made:
+        assert [made.send(ident(n)) for n in (1, 2, 3)] == ["quiet hours", SENT, "quiet hours"]
 
 
 @pytest.mark.parametrize(

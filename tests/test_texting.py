@@ -20,7 +20,7 @@ from flows.engine import Began, Consented, Effect, ModeChanged, ResponseGiven
 from flows.instrument import parse
 from flows.questionnaire import PROMPTS_OF_TEXTING
 from flows.wave import Wave
-from gateway import texting as texting_module
+from gateway import counting as counting_module
 from gateway.messages import InboundSms, OptOut
 from gateway.texting import Texting
 from storage.database import migrate, open_engine
@@ -789,7 +789,7 @@ def test_a_bug_is_500_and_a_line_of_ids(
     async def main() -> None:
         async with running(redis_url, database, TEXTED) as gateway:
             with monkeypatch.context() as patch:
-                patch.setattr(texting_module, "step", failing)
+                patch.setattr(counting_module, "step", failing)
                 got = await gateway.post(HOOK, AT_SMS)
                 assert (got.status_code, got.text) == (500, "the message could not be stored")
             assert entries(redis_url) == []

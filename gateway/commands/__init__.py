@@ -14,6 +14,11 @@ from gateway.settings import Settings
 if TYPE_CHECKING:
     from flows.wave import Wave
 
+
+class Refused(Exception):
+    """A verb cannot do what was asked. Says what to do."""
+
+
 #: Reads the settings: the names of those needed, and whether what `run` made counts too.
 Context = Callable[..., Settings]
 
@@ -31,16 +36,16 @@ def read_waves(settings: Settings) -> tuple["Wave", ...]:
 
 
 def one_wave(waves: "Sequence[Wave]", asked: str) -> "Wave":
-    """The wave with the id asked for, or the only one. Raises typer.BadParameter naming those there are."""
+    """The wave with the id asked for, or the only one. Raises Refused naming those there are."""
     ids = ", ".join(w.id for w in waves)
     found = [w for w in waves if w.id == asked] if asked else list(waves)
     if not found:
-        raise typer.BadParameter(f"no wave {asked!r}; there are: {ids}")
+        raise Refused(f"no wave {asked!r}; there are: {ids}")
     if len(found) > 1:
-        raise typer.BadParameter(f"several waves are fielded; say which with --wave: {ids}")
+        raise Refused(f"several waves are fielded; say which with --wave: {ids}")
     return found[0]
 
 
 def wave_named(settings: Settings, wave: str) -> "Wave":
-    """The wave with this id. Raises typer.BadParameter naming those there are."""
+    """The wave with this id. Raises Refused naming those there are."""
     return one_wave(read_waves(settings), wave)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.commands import Context, read_waves, say, wave_named
+from gateway.commands import Context, Refused, read_waves, say, wave_named
 from gateway.commands.results import show_indicator
 from gateway.settings import RUN_ENV, SECRETS, Settings
 
@@ -93,12 +93,12 @@ def _code(settings: Settings) -> str:
     if len(codes) == 1:
         return codes[0]
     if not sys.stdin.isatty():
-        raise typer.BadParameter(f"several waves are served; give --code, one of {', '.join(codes)}")
+        raise Refused(f"several waves are served; give --code, one of {', '.join(codes)}")
     for position, code in enumerate(codes, 1):
         typer.echo(f"{position} {code}")
     number: int = typer.prompt("Dial which", type=int, default=1)
     if not 1 <= number <= len(codes):
-        raise typer.BadParameter(f"choose 1 to {len(codes)}, or give --code")
+        raise Refused(f"choose 1 to {len(codes)}, or give --code")
     return codes[number - 1]
 
 

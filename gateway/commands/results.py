@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.commands import Context, read_waves, say
+from gateway.commands import Context, Refused, read_waves, say
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -61,7 +61,7 @@ def commands(context: Context) -> typer.Typer:
         known = {w.id: w for w in waves}
         ids: list[str | None] = [None] if all_waves else [wave] if wave else [*known]
         if csv and len(ids) > 1:
-            raise typer.BadParameter(f"several waves are fielded; give --wave, one of {', '.join(known)}")
+            raise Refused(f"several waves are fielded; give --wave, one of {', '.join(known)}")
         for only in ids:
             if not csv:
                 say(f"wave {only}; --all-waves pools all" if only else "all waves, pooled")

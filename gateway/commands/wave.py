@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.commands import Context, read_waves, say, wave_named
+from gateway.commands import Context, Refused, read_waves, say, wave_named
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _tell(settings: Settings, wave_id: str, word: str) -> None:
 
 
 def _refuse_clash(wave: "Wave", word: str, waves: "tuple[Wave, ...]", words: "dict[str, Word]") -> None:
-    """Raises typer.BadParameter if `word` would open a wave beside one that answers to the same."""
+    """Raises Refused if `word` would open a wave beside one that answers to the same."""
     from flows.waves import shared_ways
     from storage.waves import Word
 
@@ -112,7 +112,7 @@ def _refuse_clash(wave: "Wave", word: str, waves: "tuple[Wave, ...]", words: "di
     for other in waves:
         shared = [what for _, what in shared_ways(wave, other)] if other.id != wave.id else []
         if shared and standing(other, words.get(other.id), now)[0]:
-            raise typer.BadParameter(
+            raise Refused(
                 f"{other.id} ({other.file}) is open and answers to {', '.join(shared)} too; close it first"
             )
 
