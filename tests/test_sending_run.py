@@ -220,7 +220,7 @@ def test_the_hours_are_for_what_nobody_waits_for(scripted: AtApi, engine: Engine
 def test_each_wave_has_hours_of_its_own(scripted: AtApi, engine: Engine, redis_url: str) -> None:
     now = datetime.now(UTC)
     shut, always = (
-        Window(time_of_day(0), time_of_day.max, frozenset(days), UTC)
+        Contact(time_of_day(0), time_of_day.max, frozenset(days), UTC)
         for days in ({(now.weekday() + 2) % 7}, range(7))
     )
     for n, wave in enumerate(("here", "there", "neither"), 1):
