@@ -40,7 +40,11 @@ def _numbers(engine: Engine) -> list[int]:
 def _erase(redis_url: str, database_url: str, number: str, key: bytes = KEY) -> Erased:
     return asyncio.run(
         erase_respondent(
-            number, waves=[WAVE], live_url=redis_url, database_url=database_url, pseudonym_key=key,
+            number,
+            waves=[WAVE],
+            live_url=redis_url,
+            database_url=database_url,
+            pseudonym_key=key,
             live_days=90,
         )
     )
