@@ -259,6 +259,7 @@ def in_the_field(folder: Path, invitations: int, reminders: int, seed: int) -> I
         environ = {
             "DIAL16_DATABASE_URL": url, "DIAL16_REDIS_URL": live.url, "DIAL16_PORT": str(port),
             "DIAL16_WEBHOOK_SECRET": SECRET, "DIAL16_PSEUDONYM_KEY": KEY.decode(),
+            "DIAL16_SIMULATOR": "on",  # the delivered wave has a placeholder for a contact
             "DIAL16_DATA_DIR": str(folder), "DIAL16_WAVE_FILE": str(ROOT / "deploy" / "wave.toml"),
         }  # fmt: skip
         python = [sys.executable, str(ROOT / "main.py")]

@@ -284,7 +284,7 @@ def _read_contacting(given: Mapping[str, Any], fault: _Told) -> Contact:
     for key, least, most in (("reminders", 0, 10), ("reminder_hours", 1, 2400), ("rest_days", 0, 3650)):
         if not least <= read[key] <= most:
             fault(f"contacting.{key}", f"must be {least} to {most}")
-    return Contact(**read)
+    return Contact(**read) if read["start"] < read["end"] and read["days"] else usual
 
 
 def _read_thanks(given: Mapping[str, Any], fault: _Told) -> Thanks | None:

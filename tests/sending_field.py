@@ -59,8 +59,8 @@ def asking(n: int, *sends: tuple[str, str], at: int | None = None, ident: str = 
         "what": "none",
         "message_id": ident or f"in-{n}", "sends": [{"kind": k, "text": t} for k, t in sends],
         "sealed": SEAL.seal(number(n), pseudonym(n)), "key_id": SEAL.key_id, "sender": SENDER,
-        "aggregator": "africastalking", "network_code": "62001",
-    } | more  # fmt: skip
+        "aggregator": "africastalking", "network_code": "62001", **more,
+    }  # fmt: skip
 
 
 def ask_for(engine: Engine, numbers: Iterable[int], kind: str = "reply", text: str = TEXT) -> None:

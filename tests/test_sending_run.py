@@ -225,7 +225,7 @@ def test_each_wave_has_hours_of_its_own(scripted: AtApi, engine: Engine, redis_u
     )
     for n, wave in enumerate(("here", "there", "neither"), 1):
         fold_all(engine, [asking(n, ("invitation", TEXT), wave=wave)])
-    with office(scripted, engine, redis_url, habits={"window": shut, "windows": {"there": always}}) as made:
+    with office(scripted, engine, redis_url, habits={"contact": shut, "hours": {"there": always}}) as made:
         assert [made.send(ident(n)) for n in (1, 2, 3)] == ["quiet hours", SENT, "quiet hours"]
 
 

@@ -47,7 +47,10 @@ SECRET = "not-a-secret"
 UPDATE = os.environ.get("UPDATE_TRANSCRIPTS") == "1"
 
 #: Said by the gateway, not by the dialogue: tests/test_dialogue.py.
-OF_THE_GATEWAY = {"unavailable", "not_covered", "wave_closed", "session_over"}
+OF_THE_GATEWAY = {
+    "unavailable", "not_covered", "wave_closed", "session_over", "invitation", "reminder",
+    "reminder_break_off",
+}  # fmt: skip
 
 
 @lru_cache
