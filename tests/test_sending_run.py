@@ -211,7 +211,7 @@ def test_the_hours_are_for_what_nobody_waits_for(scripted: AtApi, engine: Engine
     shut = Contact(days=frozenset({(now.weekday() + 2) % 7}), zone=UTC)
     for n, kind in enumerate(("reply", "confirmation", "thanks", "reminder", "invitation"), 1):
         fold_all(engine, [asking(n, (kind, TEXT))])
-    with office(scripted, engine, redis_url, habits={"window": shut}) as made:
+    with office(scripted, engine, redis_url, habits={"contact": shut}) as made:
         assert [made.send(ident(n)) for n in range(1, 6)] == [SENT] * 2 + ["quiet hours"] * 3
     opens = row(engine, 5)["not_before"]
     assert (opens.hour, opens.weekday()) == (8, (now.weekday() + 2) % 7) and opens > now
