@@ -106,6 +106,7 @@ class Interview(SQLModel, table=True):
     disposition: str = Field(sa_type=Text)
     last_item: str = Field(default="", sa_type=Text)  # on the last screen shown
     last_stage: str = Field(default="", sa_type=Text)
+    marks: str | None = Field(default=None, sa_type=Text)  # its answers, one character an item: marks.py
     consented_at: datetime | None = Field(default=None, sa_type=Moment)
     consent_version: str | None = Field(default=None, sa_type=Text)
     withdrawn_at: datetime | None = Field(default=None, sa_type=Moment)

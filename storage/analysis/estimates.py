@@ -7,8 +7,8 @@ standard error and interval, and the answers that left its base. Shares are frac
 
 from dataclasses import dataclass, replace
 
-#: () national; (("respondent.sex", "female"),); a two-way cross has two pairs, in the release's order.
-#: A pair is a variable id (`table.domain_variables`) and one of its option ids.
+#: () national; (("sex", "female"),); a two-way cross has two pairs, in the release's order. A pair is
+#: a variable of `domains` (sex, age, region, residence, disability, wealth) and one of its categories.
 Domain = tuple[tuple[str, str], ...]
 
 OVERALL, ATTRIBUTES = "overall", "attributes"  # measures; any other is the item id of one attribute
