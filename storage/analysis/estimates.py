@@ -12,6 +12,9 @@ from dataclasses import dataclass, replace
 Domain = tuple[tuple[str, str], ...]
 
 OVERALL, ATTRIBUTES = "overall", "attributes"  # measures; any other is the item id of one attribute
+#: Notes that every figure of a wave may carry.
+UNWEIGHTED = "unweighted"  # no margins were given
+MODELLED = "modelled as if"  # opt-in: error and interval hold only as if it were a probability sample
 
 
 @dataclass(frozen=True, slots=True)
