@@ -7,6 +7,7 @@ need what another one does.
 import os
 import signal
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,9 +17,15 @@ import typer
 from gateway.settings import PREFIX, RUN_ENV, SECRETS, Settings, SettingsError, make_secrets
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+
     from sqlalchemy import Engine
 
     from flows.wave import Wave
+
+#: In the data folder: archives of exports that workers made.
+EXPORTS_FOLDER = "exports"
 
 app = typer.Typer(
     help="Dial 16: a USSD survey gateway for SDG indicator 16.6.2.",
@@ -197,8 +204,41 @@ def work() -> None:
         say("the database is not reached; jobs that need it are done once it is back")
     finally:
         engine.dispose()
-    composition = jobs.Composition(close_unfinished=close)
+    composition = jobs.Composition(
+        close_unfinished=close,
+        make_export=lambda export: make_export(settings, export),
+        sweep_exports=lambda now: sweep_exports(settings, now),
+    )
     jobs.work(settings.redis_url, composition)
+
+
+def make_export(settings: Settings, export: str) -> None:
+    """What a worker does for an export asked for with --job."""
+    from storage.analysis.exports import ledger
+    from storage.analysis.exports.microdata import Values
+    from storage.database import check_schema, open_engine
+
+    if not settings.pseudonym_key:
+        raise SettingsError([f"{PREFIX}PSEUDONYM_KEY: is not set; a worker that makes exports needs it"])
+    engine = open_engine(settings.database_url)
+    check_schema(engine)
+    wave = read_wave(settings)
+    about = Values(wave.owner, wave.contact, wave.code)
+    archives = settings.data_dir / EXPORTS_FOLDER
+    ledger.make(engine, wave.instrument, settings.pseudonym_key, archives, export, about)
+    engine.dispose()
+
+
+def sweep_exports(settings: Settings, now: "datetime") -> list[str]:
+    """Removes expired exports; the ids of those that are still to be made."""
+    from storage.analysis.exports import ledger
+    from storage.database import open_engine
+
+    engine = open_engine(settings.database_url)
+    ledger.sweep(engine, settings.data_dir / EXPORTS_FOLDER, now)
+    left = ledger.waiting(engine)
+    engine.dispose()
+    return left
 
 
 @app.command()
@@ -333,17 +373,122 @@ def _demo(settings: Settings, respondents: int, seed: int) -> bool:
 
 @app.command()
 def export(
-    folder: Annotated[Path, typer.Argument(help="Where to write the CSV files.")] = Path("export"),
+    folder: Annotated[Path, typer.Argument(help="Where to write the files.")] = Path("export"),
+    out: Annotated[Path | None, typer.Option(help="The same as FOLDER.")] = None,
+    variant: Annotated[
+        str, typer.Option(help="scientific or public: files for others. Neither: CSV for the office itself.")
+    ] = "",
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format", help="csv, xlsx, spss, stata, parquet, syntax, ddi, datapackage; repeatable."
+        ),
+    ] = None,
+    all_formats: Annotated[bool, typer.Option("--all", help="Every format.")] = False,
+    by: Annotated[str, typer.Option(help="Who has it made: kept in the book of exports.")] = "",
+    wave: Annotated[str, typer.Option(help="A wave by its id; all if not given.")] = "",
+    purpose: Annotated[
+        str,
+        typer.Option(help="Exports of one variant and purpose have the same ids; by default each its own."),
+    ] = "",
+    language: Annotated[str, typer.Option(help="Of the labels; the instrument's first if not given.")] = "",
+    weights: Annotated[
+        Path | None, typer.Option(help="Final weights: a CSV file interview,weight with the database's ids.")
+    ] = None,
+    excel: Annotated[
+        bool, typer.Option("--excel", help="CSV with the mark by which Excel knows UTF-8.")
+    ] = False,
+    simulated: Annotated[bool, typer.Option("--simulated", help="With interviews made up here.")] = False,
+    job: Annotated[
+        bool, typer.Option("--job", help="A worker makes it, as one archive; prints its id.")
+    ] = False,
 ) -> None:
-    """Write the responses of all waves, told apart in column `wave`, as CSV: long, wide, the codebook."""
-    from rich.progress import Progress, TaskID
+    """Write the interviews of all waves, told apart in column `wave`.
 
-    from storage.analysis.export import export_csv
+    Plain: long, wide and codebook as CSV, with the database's own ids, for the office itself. With
+    --variant, --format or --all: files for others, with ids of their own. See docs/exports.md.
+    """
+    from storage.analysis.dictionary import SCIENTIFIC
+    from storage.analysis.exports import ledger
+    from storage.analysis.exports.formats import EXPORTS
+    from storage.analysis.exports.microdata import Asked, Values
     from storage.database import check_schema, open_engine
 
-    settings = read_settings()
+    folder = out or folder
+    for_others = bool(variant or formats or all_formats or job)
+    settings = read_settings(*(["PSEUDONYM_KEY"] if for_others else []), run_folder=True)
     engine = open_engine(settings.database_url)
     check_schema(engine)
+    ours = read_wave(settings)
+    if not for_others:
+        export_for_ourselves(engine, ours, folder, by)
+        return
+    asked = Asked(
+        variant or SCIENTIFIC, purpose or ledger.new_purpose(), wave or None, language, simulated, excel
+    )
+    wanted = list(EXPORTS) if all_formats else formats or ["csv"]
+    if job:
+        if weights is not None:
+            raise typer.BadParameter(
+                "--weights is a file of this machine: make the export here, without --job"
+            )
+        typer.echo(enqueue_export(settings, ledger.ask(engine, asked, wanted, by)))
+        return
+    about = Values(ours.owner, ours.contact, ours.code)
+    with progress_bars() as told:
+        made = ledger.export_now(
+            engine, ours.instrument, asked, settings.pseudonym_key, folder, wanted, by,
+            weights=weights, about=about, progress=told,
+        )  # fmt: skip
+    typer.echo("\n".join(map(str, made.files)))
+
+
+def export_for_ourselves(engine: "Engine", wave: "Wave", folder: Path, by: str) -> None:
+    """The plain CSV files, written down in the book of exports like any other."""
+    import getpass
+    from hashlib import sha256
+
+    from storage.analysis.export import export_csv
+    from storage.analysis.exports import ledger
+    from storage.analysis.exports.formats import sums_of
+    from storage.analysis.exports.microdata import Asked
+
+    rows = 0
+    with (
+        progress_bars() as told,
+        ledger.audited(engine, Asked(ledger.INTERNAL, ""), ["csv"], by or getpass.getuser()) as (
+            noted,
+            finished,
+        ),
+    ):
+
+        def both(name: str, done: int, total: int) -> None:
+            nonlocal rows
+            rows = done if name == "wide.csv" else rows
+            told(name, done, total)
+            noted(name, done, total)
+
+        written = export_csv(engine, wave.instrument, folder, both)
+        finished(rows, sha256(sums_of(written).encode()).hexdigest())
+    typer.echo("\n".join(map(str, written)))
+
+
+def enqueue_export(settings: Settings, export: str) -> str:
+    """Have a worker make it; its id."""
+    from gateway import jobs
+    from storage.embedded import embedded_url
+
+    queue, connection = jobs.open_queue(settings.redis_url or embedded_url(settings.data_dir))
+    jobs.enqueue_export(queue, export)
+    connection.close()
+    return export
+
+
+@contextmanager
+def progress_bars() -> "Iterator[Callable[[str, int, int], None]]":
+    """A bar for each step, on the terminal."""
+    from rich.progress import Progress, TaskID
+
     tasks: dict[str, TaskID] = {}
     with Progress() as bar:
 
@@ -352,8 +497,7 @@ def export(
                 tasks[name] = bar.add_task(name)
             bar.update(tasks[name], completed=done, total=total)
 
-        written = export_csv(engine, read_wave(settings).instrument, folder, told)
-    typer.echo("\n".join(map(str, written)))
+        yield told
 
 
 @app.command()
@@ -442,6 +586,8 @@ def refusals() -> tuple[type[Exception], ...]:
     from flows.instrument import InstrumentError
     from gateway.demo import DemoError
     from gateway.supervisor import RunError
+    from storage.analysis.dictionary import DictionaryError
+    from storage.analysis.exports.microdata import ExportError
     from storage.database import DatabaseURLError, SchemaError
     from storage.embedded import EmbeddedError
     from storage.resp import Unavailable
@@ -449,8 +595,7 @@ def refusals() -> tuple[type[Exception], ...]:
 
     return (
         SettingsError, InstrumentError, RunError, EmbeddedError, DemoError, DatabaseURLError, SchemaError,
-        OtherKeyError,
-        Unavailable,
+        OtherKeyError, Unavailable, ExportError, DictionaryError,
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@
                 │             └─ conflict      requests that did not fit: paradata
                 └─ session                     one USSD dialogue, dial to end
     instrument ── codebook_item ── codebook_option
+    export_audit                                     each export of row-level data
 
 Respondents are pseudonyms: no table here holds an MSISDN. An interview id determines respondent
 and wave, so what hangs on an interview repeats neither. Foreign keys stand where the recorder's
@@ -227,6 +228,34 @@ class CodebookOption(SQLModel, table=True):
     label: str = Field(sa_type=Text)
     iso: str = Field(sa_type=Text)  # ISO 3166-2 of a place; "" = none
     nonresponse: bool
+
+
+class ExportAudit(SQLModel, table=True):
+    """One export of row-level data: who had it made, of what, and what became of the file. Never deleted."""
+
+    __tablename__ = "export_audit"
+
+    id: str = Field(primary_key=True, sa_type=Text)  # 32 hex
+    asked_at: datetime = Field(sa_type=Moment)
+    asked_by: str = Field(sa_type=Text)  # the operator, by the name given
+    variant: str = Field(sa_type=Text)  # internal | scientific | public
+    purpose: str = Field(sa_type=Text)  # exports of one variant with the same one have the same ids
+    formats: str = Field(sa_type=Text)  # space-separated
+    wave: str | None = Field(default=None, sa_type=Text)  # null = all
+    language: str = Field(default="", sa_type=Text)  # of the labels
+    simulated: bool = False  # with interviews that nobody dialled for
+    excel: bool = False  # CSV with a byte order mark
+    state: str = Field(sa_type=Text)  # waiting | running | done | failed | expired
+    step: str = Field(default="", sa_type=Text)  # what it is at
+    done: int = Field(default=0, sa_type=BigInteger)
+    total: int = Field(default=0, sa_type=BigInteger)
+    progressed_at: datetime | None = Field(default=None, sa_type=Moment)
+    rows: int | None = Field(default=None, sa_type=BigInteger)  # interviews in it
+    bytes: int | None = Field(default=None, sa_type=BigInteger)
+    digest: str | None = Field(default=None, sa_type=Text)  # SHA-256 of SHA256SUMS, or of the archive
+    made_at: datetime | None = Field(default=None, sa_type=Moment)
+    expires_at: datetime | None = Field(default=None, sa_type=Moment)  # null: given away, ours no more
+    error: str | None = Field(default=None, sa_type=Text)
 
 
 def table_of(model: type[SQLModel]) -> Table:
