@@ -117,7 +117,8 @@ class Worker(RQWorker):
     def run_maintenance_tasks(self) -> None:
         super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
         schedule_sweep(self.queues[0], datetime.now(UTC))
-        schedule_export_sweep(self.queues[0], datetime.now(UTC))
+        if _composition is not None and _composition.sweep_exports is not None:
+            schedule_export_sweep(self.queues[0], datetime.now(UTC))
 
 
 def open_queue(redis_url: str) -> tuple[Queue, Any]:
