@@ -69,7 +69,7 @@ class Taken(Dialogue):
         }  # fmt: skip
         self.wave = wave
 
-    def hop(self, *effects: Entry, **about: object) -> Entry:  # type: ignore[override]
+    def hop(self, *effects: Entry, **about: object) -> Entry:
         entry = super().hop(*effects, **about)  # type: ignore[arg-type]
         entry["wave"] = getattr(self, "wave", entry["wave"])
         return entry

@@ -241,7 +241,7 @@ def test_the_sums_are_those_of_the_files(files: Files) -> None:
 
 
 def test_excel_s_own_reader_finds_text_and_no_formula(files: Files) -> None:
-    import openpyxl
+    import openpyxl  # type: ignore[import-untyped,unused-ignore]
 
     book = openpyxl.load_workbook(files.folder / "data.xlsx")
     assert book.sheetnames == ["codes", "labels", "codebook", "counts", "read me"]
@@ -254,8 +254,8 @@ def test_excel_s_own_reader_finds_text_and_no_formula(files: Files) -> None:
     for at, v in enumerate(files.variables):
         column = [row[at] for row in rows[1:]]
         if v.kind == "date":
-            assert all(c is None or c.time().isoformat() == "00:00:00" for c in column)  # type: ignore[union-attr]
-            column = [c and c.date().isoformat() for c in column]  # type: ignore[union-attr]
+            assert all(c is None or c.time().isoformat() == "00:00:00" for c in column)
+            column = [c and c.date().isoformat() for c in column]
         same(files, v.name, column)
     labels = list(book["labels"].iter_rows(values_only=True))
     answers = {row[rows[0].index("water_a1")] for row in labels[1:]}
@@ -264,7 +264,7 @@ def test_excel_s_own_reader_finds_text_and_no_formula(files: Files) -> None:
 
 
 def test_the_counts_are_those_of_the_rows(files: Files) -> None:
-    import openpyxl
+    import openpyxl  # type: ignore[import-untyped,unused-ignore]
 
     book = openpyxl.load_workbook(files.folder / "data.xlsx", read_only=True)
     head, *rows = book["counts"].iter_rows(values_only=True)

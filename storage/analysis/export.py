@@ -7,6 +7,7 @@ would take for a formula gets an apostrophe before it; numbers are never touched
 
 import csv
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
@@ -70,11 +71,12 @@ def _write_view(
     )
     done = 0
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(list(result.keys()))
-    for rows in result.partitions():
-        writer.writerows(safe(row) for row in rows)
-        done += len(rows)
-        told(done, total)
+    with closing(result):  # also when it fails: it holds a cursor of the server
+        writer.writerow(list(result.keys()))
+        for rows in result.partitions():
+            writer.writerows(safe(row) for row in rows)
+            done += len(rows)
+            told(done, total)
     if not done:
         told(0, total)
 

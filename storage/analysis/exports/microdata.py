@@ -235,24 +235,32 @@ def _fill(
     count = text(f"SELECT COUNT(*) FROM interviews_wide WHERE {which}")
     total = int(db.execute(text(f"SELECT COUNT(*) FROM interviews_wide WHERE {kept}"), given).scalar_one())
     everyone = int(db.execute(count, given).scalar_one())
-    result = db.execute(
+    rows_of_view = db.execute(
         text(f"SELECT * FROM interviews_wide WHERE {kept}"), given, execution_options={"yield_per": _BATCH}
     )
-    turned = _Turned(instrument, variables, asked, key, list(result.keys()))
     places = ", ".join("?" * len(variables))
     done = 0
-    told("collecting", 0, total)
-    for partition in result.partitions():
-        rows = [turned(tuple(row)) for row in partition]
-        if weighed:
-            at = next(n for n, v in enumerate(variables) if v.name == "weight")
-            for ours, row in zip(partition, rows, strict=True):
-                found = spool.execute("SELECT weight FROM weights WHERE interview = ?", (ours.interview,))
-                row[at] = next((w for (w,) in found), None)
-        spool.executemany(f"INSERT INTO wide VALUES ({places})", rows)
-        done += len(rows)
-        told("collecting", done, total)
+    with closing(rows_of_view) as result:  # also when it fails: it holds a cursor of the server
+        told("collecting", 0, total)
+        turned = _Turned(instrument, variables, asked, key, list(result.keys()))
+        for partition in result.partitions():
+            rows = [turned(tuple(row)) for row in partition]
+            if weighed:
+                _weigh(spool, variables, partition, rows)
+            spool.executemany(f"INSERT INTO wide VALUES ({places})", rows)
+            done += len(rows)
+            told("collecting", done, total)
     return everyone - total
+
+
+def _weigh(
+    spool: sqlite3.Connection, variables: Sequence[Variable], ours: Sequence[Any], rows: list[list[Any]]
+) -> None:
+    """Put the final weights of `ours`, rows of the view, into `rows`."""
+    at = next(n for n, v in enumerate(variables) if v.name == "weight")
+    for row_of_view, row in zip(ours, rows, strict=True):
+        found = spool.execute("SELECT weight FROM weights WHERE interview = ?", (row_of_view.interview,))
+        row[at] = next((w for (w,) in found), None)
 
 
 def _wanted(instrument: Instrument, asked: Asked) -> tuple[str, dict[str, str]]:

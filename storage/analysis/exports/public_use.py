@@ -54,9 +54,14 @@ def protect(
     }
     if weight and named:
         hidden = " OR ".join(f"{n} = {code}" for n in named)
-        db.execute(
-            f"UPDATE wide SET {_named(weight)} = (SELECT AVG(w.{_named(weight)}) FROM wide w"
-            f" WHERE w.wave = wide.wave AND ({hidden})) WHERE {_named(weight)} IS NOT NULL AND ({hidden})"
+        # All means first: taken while they are put in, each would count those before it twice.
+        means = db.execute(
+            f"SELECT AVG({_named(weight)}), wave FROM wide WHERE ({hidden}) GROUP BY wave"
+        ).fetchall()
+        db.executemany(
+            f"UPDATE wide SET {_named(weight)} = ? WHERE wave = ? AND ({hidden})"
+            f" AND {_named(weight)} IS NOT NULL",
+            means,
         )
     return Protection(withheld, left_out)
 
