@@ -399,7 +399,8 @@ def test_a_mapping_that_does_not_fit(
 ROW = {
     "FREQ": "A", "REPORTING_TYPE": "N", "SERIES": "SP_PSR_OSATIS_HLTH", "REF_AREA": "288", "SEX": "_T",
     "AGE": "_T", "URBANISATION": "_T", "INCOME_WEALTH_QUANTILE": "_T", "EDUCATION_LEV": "_T",
-    "OCCUPATION": "_T", "CUST_BREAKDOWN": "_T", "COMPOSITE_BREAKDOWN": "_T", "DISABILITY_STATUS": "_T", "ACTIVITY": "_T",
+    "OCCUPATION": "_T", "CUST_BREAKDOWN": "_T", "COMPOSITE_BREAKDOWN": "_T",
+    "DISABILITY_STATUS": "_T", "ACTIVITY": "_T",
     "PRODUCT": "_T",
     "TIME_PERIOD": "2026", "OBS_VALUE": "49.6", "OBS_STATUS": "A", "UNIT_MULT": "0", "UNIT_MEASURE": "PT",
 }  # fmt: skip

@@ -15,6 +15,7 @@ from storage.analysis.disclosure import DisclosureRules, lines, protect, reason,
 from storage.analysis.display import DisplayRules
 from storage.analysis.estimates import Domain, Estimate
 from tests.estimate_material import estimate
+from tests.estimate_material import table as whole_table
 
 RULES = DisclosureRules()
 SHOWN = DisplayRules()
@@ -351,3 +352,12 @@ def test_the_mean_of_five(bases: tuple[int, ...], width: float, mark: str) -> No
 @pytest.mark.parametrize(("n_eff", "digits"), [(99.9, 0), (100.0, 1)])
 def test_decimals(n_eff: float, digits: int) -> None:
     assert display.decimals(replace(estimate((), 200, 100), n_eff=n_eff), SHOWN) == digits
+
+
+@pytest.mark.parametrize("users", [60, 250])
+def test_nobody_reckons_a_hidden_count_from_all_tables_together(users: int) -> None:
+    """Six one-way tables and two crosses of them, as a release has: one system of equations."""
+    made = [e for e in whole_table(users) if (e.service, e.measure) == ("health", "overall")]
+    out = protect(made, RULES)
+    assert 0 < sum(e.mark == "c" for e in out) < len(out)
+    assert attack(out, {e.domain: e for e in made}) == []
