@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, text, update
 
 from flows.instrument import Instrument, parse
 from gateway import jobs
@@ -34,11 +34,13 @@ from storage.analysis.exports.data_package import digest
 from storage.analysis.exports.formats import EXPORTS, SUMS, export_files, formats_named
 from storage.analysis.exports.microdata import Asked, ExportError, collect
 from storage.analysis.exports.public_use import THRESHOLD, protect
-from storage.database import migrate, open_engine, writing
+from storage.analysis.views import VIEWS
+from storage.database import migrate, open_engine, reading, writing
 from storage.models import ExportAudit, Interview, table_of
 from storage.record import close_unfinished
-from tests.export_material import HOSTILE, KEY, Taken, entries, interviews
+from tests.export_material import HOSTILE, KEY, NASTY, OPTION, Taken, entries, interviews
 from tests.record_material import SMALL, complete, ended, fold_all, instrument, rows
+from tests.stores import PostgreSQL
 
 HERE = Path(__file__).resolve().parent.parent
 LATER = datetime(2030, 1, 1, tzinfo=UTC)
@@ -460,6 +462,31 @@ def test_collected_rows_do_not_outlive_the_export(engine: Engine, tmp_path: Path
         assert place.stat().st_mode & 0o077 == 0  # ours alone
         assert sum(1 for _ in data.long_rows()) == data.long_count
     assert list(folder.iterdir()) == []
+
+
+def test_the_views_carry_the_dictionary_as_comments(postgres_server: PostgreSQL) -> None:
+    postgres_server.execute("CREATE DATABASE comments")
+    engine = open_engine(postgres_server.url("comments"))
+    for _ in range(2):  # made anew each time
+        migrate(engine, HOSTILE)
+    with reading(engine) as db:
+        found = {
+            (view, column): comment
+            for view, column, comment in db.execute(
+                text(
+                    "SELECT c.relname, a.attname, col_description(c.oid, a.attnum) FROM pg_class c"
+                    " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 WHERE c.relkind = 'v'"
+                    " AND c.relnamespace = 'public'::regnamespace"
+                )
+            )
+        }
+    engine.dispose()
+    postgres_server.execute("DROP DATABASE comments")
+    assert {view for view, _ in found} == set(VIEWS) and all(found.values())
+    assert found["interviews_wide", "water_a1"] == (
+        f"{NASTY}\nAsked: +{{owner}}: water a1?\n3 = Strongly agree; 2 = Agree; 1 = {OPTION};"
+        " 0 = Strongly disagree; 97 = Prompt not applicable; 98 = Prompt dont know; 99 = Prompt refused"
+    )
 
 
 # ---------------------------------------------------------------- the command

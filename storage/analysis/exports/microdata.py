@@ -232,9 +232,11 @@ def _fill(
     """Rows of the view into the spool; how many simulated ones were left out."""
     which, given = _wanted(instrument, asked)
     kept = which if asked.simulated else f"{which} AND COALESCE(aggregator, '') <> '{_SIMULATOR}'"
-    count = text(f"SELECT COUNT(*) FROM interviews_wide WHERE {which}")
-    total = int(db.execute(text(f"SELECT COUNT(*) FROM interviews_wide WHERE {kept}"), given).scalar_one())
-    everyone = int(db.execute(count, given).scalar_one())
+    # Counted in the table: the view would put every response into its column for that.
+    total, everyone = (
+        int(db.execute(text(f"SELECT COUNT(*) FROM interview WHERE counted AND {of}"), given).scalar_one())
+        for of in (kept, which)
+    )
     rows_of_view = db.execute(
         text(f"SELECT * FROM interviews_wide WHERE {kept}"), given, execution_options={"yield_per": _BATCH}
     )
