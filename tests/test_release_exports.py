@@ -29,7 +29,7 @@ from storage.analysis.exports.sdmx_check import Row, SdmxError, check
 from storage.analysis.exports.sdmx_structure import Structure, StructureError, load_structure
 from storage.analysis.publishing import Sdmx, publish, verify
 from storage.analysis.release import Release, Rules, make, percent
-from tests.estimate_material import BREAKDOWNS, table
+from tests.figures_material import BREAKDOWNS, table
 from tests.test_releases import INSTRUMENT, LABELS, about
 
 HERE = Path(__file__).resolve().parent
@@ -88,7 +88,7 @@ def test_pyaxis_reads_every_cell(variables: tuple[str, ...], tmp_path: Path) -> 
         ]:
             continue
         of = dict(e.domain)
-        place = [LABELS.option(v, of[v]) if v in of else "National" for v in variables]
+        place = [LABELS.option(v, of[v]) if v in of else "All" for v in variables]
         for statistic, value in (
             ("Per cent", e.share), ("Lower end of the 95 % interval", e.low),
             ("Upper end of the 95 % interval", e.high), ("Respondents", e.n),
@@ -112,7 +112,7 @@ def test_regions_have_their_official_codes(tmp_path: Path) -> None:
     metadata, _ = read_px(px.px(RELEASE, LABELS, ("region",)), tmp_path)
     assert sorted(metadata["CODES(Region)"][1:], key=int) == [str(n) for n in range(1, 17)]
     codes = dict(zip(metadata["VALUES(Region)"], metadata["CODES(Region)"], strict=True))
-    assert (codes["Greater Accra"], codes["Ahafo"], codes["National"]) == ("3", "8", "_T")
+    assert (codes["Greater Accra"], codes["Ahafo"], codes["All"]) == ("3", "8", "_T")
 
 
 @pytest.mark.parametrize("label", HOSTILE)

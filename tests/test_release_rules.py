@@ -14,8 +14,8 @@ from storage.analysis import disclosure, display
 from storage.analysis.disclosure import DisclosureRules, lines, protect, reason, reckoned, rounded
 from storage.analysis.display import DisplayRules
 from storage.analysis.estimates import Domain, Estimate
-from tests.estimate_material import estimate
-from tests.estimate_material import table as whole_table
+from tests.figures_material import estimate
+from tests.figures_material import table as whole_table
 
 RULES = DisclosureRules()
 SHOWN = DisplayRules()
@@ -262,13 +262,13 @@ def test_what_leaves_is_rounded() -> None:
 
 
 def test_what_is_hidden_leaves_nothing() -> None:
-    e = replace(estimate((), 8, 5), mark="c", notes=("why",), refused=2, not_reached=9)
+    e = replace(estimate((), 8, 5), mark="c", notes=("modelled as if", "why"), refused=2, not_reached=9)
     got: Any = rounded(e, 1, RULES)
     for name in ("share", "se", "low", "high", "deff", "width"):
         assert getattr(got, name) is None
     for name in ("n", "positive", "df", "n_eff", "not_applicable", "dont_know", "refused", "not_reached"):
         assert getattr(got, name) == 0
-    assert (got.mark, got.notes, got.domain) == ("c", ("why",), ())
+    assert (got.mark, got.notes, got.domain) == ("c", ("modelled as if",), ())
 
 
 def test_what_is_unreliable_keeps_its_base() -> None:

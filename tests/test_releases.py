@@ -32,7 +32,7 @@ from storage.analysis.release import (
     versions,
     waves,
 )
-from tests.estimate_material import estimate, table
+from tests.figures_material import estimate, table
 from tests.test_release_rules import attack, crossed
 
 HERE = Path(__file__).resolve().parent.parent
@@ -104,6 +104,7 @@ def test_no_file_knows_more_than_the_release(tmp_path: Path) -> None:
     assert "positive" not in rows[0]
     by_name = {f.name: f for f in folder.iterdir()}
     hidden = sum(r["mark"] == "c" for r in rows)
+    assert {r["notes"] for r in rows if r["mark"] == "c"} == {""}  # not even which rule hides it
     assert by_name["release.json"].read_text("utf-8").count('"mark": "c"') == hidden
 
 

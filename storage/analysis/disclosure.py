@@ -78,10 +78,11 @@ def protect(
 ) -> list[Estimate]:
     """The estimates, in their order, those that disclose marked "c" with the reason as their last note.
 
-    They are marked, not blanked: `release` blanks. The estimates must be all that is published of their
-    waves, since what is safe depends on what else is shown. `hidden_before`: keys (`key`) to hide in any
-    case; `keep`: keys that are public already, never chosen as partners. Raises ValueError if a domain
-    comes twice, or if nothing is left to hide and something hidden could still be reckoned.
+    They are marked, not blanked, for staff to see why: `rounded` blanks. The estimates must be all that
+    is published of their waves, since what is safe depends on what else is shown. `hidden_before`: keys
+    (`key`) to hide in any case; `keep`: keys that are public already, never chosen as partners. Raises
+    ValueError if a domain comes twice, or if nothing is left to hide and something hidden could still be
+    reckoned.
     """
     tables: dict[tuple[str, str, str], dict[Domain, Estimate]] = {}
     for e in estimates:
@@ -292,12 +293,14 @@ def _subtract(row: dict[Domain, int], other: Mapping[Domain, int], times: int) -
 def rounded(e: Estimate, decimals: int, rules: DisclosureRules) -> Estimate:
     """The estimate as it may be read outside: percentages to `decimals`, counts to `rules.rounding`.
 
-    A mark "c" blanks everything, "u" what the share is made of, leaving the base.
+    A mark "c" blanks everything, the reason (its last note) as well: that all answered alike is the
+    secret itself, and who knows which figures are only partners knows more of the others. "u" blanks what
+    the share is made of and leaves the base.
     The errors are rounded like the share: an exact error of a share tells its base exactly. For the same
     reason degrees of freedom and effective n are rounded like counts.
     """
     if e.mark == "c":
-        return blanked(e, "c", e.notes)
+        return blanked(e, "c", e.notes[:-1])
 
     def count(value: float) -> int:
         return int((value + rules.rounding / 2) // rules.rounding) * rules.rounding

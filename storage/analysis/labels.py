@@ -13,7 +13,7 @@ from storage.analysis.estimates import ATTRIBUTES, OVERALL, Domain, Estimate
 _WORDS = {
     "en": {
         "overall": "overall satisfaction", "attributes": "mean of the five attributes",
-        "national": "National",
+        "national": "National", "total": "All",
         "sex": "Sex", "age": "Age", "region": "Region", "residence": "Residence",
         "disability": "Disability", "wealth": "Wealth quintile",
         "health": "Health care", "primary": "Primary education", "secondary": "Secondary education",
@@ -23,7 +23,8 @@ _WORDS = {
         "wealth.q4": "Fourth fifth", "wealth.q5": "Richest fifth",
     },
     "fr": {
-        "overall": "satisfaction globale", "attributes": "moyenne des cinq attributs", "national": "National",
+        "overall": "satisfaction globale", "attributes": "moyenne des cinq attributs",
+        "national": "National", "total": "Ensemble",
         "sex": "Sexe", "age": "Âge", "region": "Région", "residence": "Milieu de résidence",
         "disability": "Handicap", "wealth": "Quintile de richesse",
         "health": "Soins de santé", "primary": "Enseignement primaire",
@@ -47,6 +48,7 @@ class Labels:
     options: Mapping[str, Mapping[str, str]]  # variable -> category -> words
     codes: Mapping[str, Mapping[str, str]]  # variable -> category -> official code: regions 1 to 16
     national: str = "National"
+    total: str = "All"  # of a breakdown
 
     def service(self, service: str) -> str:
         return self.services.get(service, service)
@@ -108,4 +110,5 @@ def labels_of(instrument: Instrument, language: str = "") -> Labels:
         options=options,
         codes=codes,
         national=words["national"],
+        total=words["total"],
     )

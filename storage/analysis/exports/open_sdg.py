@@ -16,7 +16,7 @@ import io
 import json
 from collections.abc import Sequence
 
-from storage.analysis.estimates import Estimate
+from storage.analysis.estimates import OVERALL, Estimate
 from storage.analysis.labels import Labels
 from storage.analysis.release import Release, percent
 
@@ -67,7 +67,7 @@ def data(release: Release, labels: Labels, others: Sequence[Estimate] = ()) -> s
 
 def metadata(release: Release, labels: Labels) -> str:
     """The indicator's configuration and metadata. Texts are written as JSON strings, which are YAML."""
-    figures = list(dict.fromkeys(labels.figure(e) for e in release.estimates))
+    figures = [labels.figure(e) for e in release.estimates if e.measure == OVERALL]
     values: dict[str, object] = {
         "indicator": "16.6.2",
         "indicator_number": "16.6.2",

@@ -11,7 +11,7 @@ escape, texts longer than a line are split, and values longer than one are cut.
 from collections.abc import Iterable, Sequence
 from itertools import product
 
-from storage.analysis.estimates import Domain, Estimate
+from storage.analysis.estimates import ATTRIBUTES, OVERALL, Domain, Estimate
 from storage.analysis.labels import Labels
 from storage.analysis.release import Release, percent
 
@@ -55,9 +55,9 @@ def px(release: Release, labels: Labels, variables: Sequence[str], others: Seque
     ]
     stub = ["Figure", *(labels.variable(v) for v in variables)]
     texts: list[Sequence[str]] = [list(figures.values())]
-    codes: list[Sequence[str]] = [[f"{service}.{measure}" for service, measure in figures]]
+    codes: list[Sequence[str]] = [[m if m not in (OVERALL, ATTRIBUTES) else f"{s}.{m}" for s, m in figures]]
     for variable, choice in zip(variables, options, strict=True):
-        texts.append([labels.national if o == TOTAL else labels.option(variable, o) for o in choice])
+        texts.append([labels.total if o == TOTAL else labels.option(variable, o) for o in choice])
         codes.append([labels.code(variable, o) or o for o in choice])
     names = [*stub, "Statistic", "Year"]
     texts += [[*_STATISTICS.values()], years]
