@@ -312,6 +312,17 @@ def test_an_export_that_fails_leaves_the_last_one_whole(engine: Engine, tmp_path
         assert {p.name: p.read_bytes() for p in out.iterdir()} == before, last
 
 
+def test_what_a_killed_export_left_is_taken_away_later(engine: Engine, tmp_path: Path) -> None:
+    old, young, other = (tmp_path / name for name in (".export.old", ".export.young", "kept"))
+    for folder in (old, young, other):
+        folder.mkdir()
+        (folder / "rows").write_text("x")
+    for folder in (old, other):
+        os.utime(folder, (0, 0))
+    export(engine, tmp_path)
+    assert not old.exists() and young.exists() and other.exists()
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_wave_without_interviews_makes_files_without_rows(
     engine: Engine, tmp_path: Path, variant: str

@@ -1,7 +1,9 @@
 """Exports of row-level data: the formats by name, and writing a set of files, whole or not at all."""
 
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +38,7 @@ _NEEDS = {"syntax": "csv", "ddi": "csv", "datapackage": "csv"}
 #: Modules of the `analysis` extra that a format loads.
 _LIBRARIES = {"xlsx": "xlsxwriter", "spss": "pyreadstat", "stata": "pyreadstat", "parquet": "duckdb"}
 SUMS = "SHA256SUMS"
+_DAY = 24 * 3600  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ def export_files(
     wanted = formats_named(formats)
     _need_libraries(wanted)
     folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
     with (
         tempfile.TemporaryDirectory(dir=folder, prefix=".export.") as place,
         collect(
@@ -96,6 +100,18 @@ def export_files(
         for path in files:
             os.replace(path, folder / path.name)
         return Made(tuple(folder / path.name for path in files), data.count, total)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Take away what exports that were killed left in `folder`: rows that nobody is to find there.
+
+    A day old or more: a younger one may be at work.
+    """
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if path.name.startswith((".export.", ".making.")) and time.time() - path.stat().st_mtime > _DAY:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def sums_of(files: Iterable[Path]) -> str:

@@ -23,7 +23,7 @@ from sqlalchemy import Engine, Row, insert, select, update
 from flows.instrument import Instrument
 from storage.analysis.dictionary import DictionaryError
 from storage.analysis.exports.data_package import digest
-from storage.analysis.exports.formats import Made, export_files, formats_named
+from storage.analysis.exports.formats import Made, export_files, formats_named, remove_leftovers
 from storage.analysis.exports.microdata import Asked, ExportError, Progress, Values
 from storage.analysis.exports.whole import whole_path
 from storage.database import reading, writing
@@ -210,6 +210,7 @@ def sweep(engine: Engine, archives: Path, now: datetime | None = None) -> int:
         silent = (_export.c.state == RUNNING) & (_export.c.progressed_at < now - _SILENT)
         gone = "the worker ended before it was made: run it again"
         db.execute(update(_export).where(silent).values(state=FAILED, error=gone))
+    remove_leftovers(archives)
     for export in over:
         with suppress(FileNotFoundError):
             _archive(archives, export).unlink()
