@@ -105,7 +105,7 @@ def look_up(item: Item, values: Mapping[str, int], marks: Marks, otherwise: int 
 
 
 def possible(item: Item, instrument: Instrument, marks: Marks) -> Bools:
-    """Whether the item was, or could still have been, asked: no answer given before rules it out."""
+    """Whether the item was, or could still be, asked: no answer given before rules it out."""
     if not item.ask_if:
         return np.ones(len(marks), dtype=np.bool_)
     some = np.zeros(len(marks), dtype=np.bool_)
@@ -113,7 +113,9 @@ def possible(item: Item, instrument: Instrument, marks: Marks) -> Bools:
         all_of = np.ones(len(marks), dtype=np.bool_)
         for index, wanted in every:
             column = marks[:, index]
-            met = np.isin(column, np.frombuffer(wanted.encode(), dtype=np.uint8))
+            table = np.zeros(256, dtype=np.bool_)
+            table[np.frombuffer(wanted.encode(), dtype=np.uint8)] = True
+            met = table[column]
             unsaid = column == ord(UNANSWERED)
             if unsaid.any():
                 met |= unsaid & possible(instrument.items[index], instrument, marks)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from flows.instrument import NONRESPONSE_MARKS, UNANSWERED, Instrument
 from storage.analysis.counted import POSITIVE
-from storage.analysis.domains import Bools, Marks, look_up, possible
+from storage.analysis.domains import Bools, Marks, possible
 from storage.analysis.estimates import ATTRIBUTES, Domain, Estimate
 from storage.analysis.intervals import Floats, Ints, Reach, reach
 from storage.analysis.variance import Design
@@ -84,15 +84,17 @@ def item_states(instrument: Instrument, service: str, sheets: Sequence[tuple[Ins
             if theirs is None or theirs.scale is None:
                 found[item.id].append(np.full(len(marks), NOT_ASKED, dtype=np.int8))
                 continue
-            values = {o.id: int(o.code in POSITIVE) for o in theirs.scale.options}
-            states = look_up(theirs, values, marks, NOT_ASKED)
-            column = marks[:, theirs.index]
+            state = np.full(256, NOT_ASKED, dtype=np.int8)
+            for option in theirs.scale.options:
+                state[ord(option.mark)] = POSITIVE_STATE if option.code in POSITIVE else NEGATIVE
             for reason, letter in NONRESPONSE_MARKS.items():
-                states[column == ord(letter)] = _MISSING_STATES[reason]
+                state[ord(letter)] = _MISSING_STATES[reason]
+            column = marks[:, theirs.index]
+            states = state[column]
             if theirs.ask_if not in asked:
                 asked[theirs.ask_if] = possible(theirs, version, marks)
             states[(column == ord(UNANSWERED)) & asked[theirs.ask_if]] = NOT_REACHED
-            found[item.id].append(states.astype(np.int8))
+            found[item.id].append(states)
     attributes = tuple(i.id for i in items if i.role == "attribute")
     overall = next(i.id for i in items if i.role == "overall")
     return States(attributes, overall, {item: np.concatenate(parts) for item, parts in found.items()})

@@ -130,9 +130,10 @@ def read_sheet(
         raise NoMarks(f"wave {wave}: marks of {instrument.reference} are not of one length; make them anew")
     table = np.frombuffer(raw, dtype=np.uint8).reshape(-1, wide)
     head, marks = table[:, : -1 - len(instrument.items)], table[:, -1 - len(instrument.items) : -1]
+    marks = np.asfortranarray(marks)  # what follows goes item by item
     keep = _respondents(instrument, marks)
     if not keep.all():
-        head, marks = head[keep], marks[keep]
+        head, marks = head[keep], np.asfortranarray(marks[keep])
     names = head[:, :ahead].tobytes().decode("ascii")
     return Sheet(
         group, marks, {block: head[:, ahead + n] == ord("+") for n, block in enumerate(drawn)},

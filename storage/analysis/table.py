@@ -246,3 +246,38 @@ def _domains(
         lacking = (group == NOT_KNOWN) | (codes[name] == NOT_KNOWN)
         group = np.where(lacking, NOT_KNOWN, group * len(categories[name]) + codes[name])
     return domains, group
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Weights of a service block's respondents, for files of record and for checks."""
+
+    pseudonyms: tuple[str, ...]
+    base: Floats
+    weight: Floats  # the base weight where nothing was raked
+
+
+def respondent_weights(
+    engine: Engine,
+    instrument: Instrument,
+    wave: str,
+    *,
+    margins: Margins | None = None,
+    wealth: Wealth | None = None,
+    limits: Limits | None = None,
+    fewest: int = 1,
+    draw: Draw | None = None,
+) -> dict[str, Weights]:
+    """The weights under the figures of `table_16_6_2` with the same arguments, by block of services."""
+    known = variables(instrument, wealth)
+    with reading(engine) as db:
+        _, groups = read_groups(db, instrument, wave)
+        sheets = [read_sheet(db, group, wave, pseudonyms=True) for group in groups]
+    names = np.array([p for sheet in sheets for p in sheet.pseudonyms], dtype=object)
+    found = {}
+    for block in dict.fromkeys(instrument.blocks[i.block].id for i in instrument.items if i.role == OVERALL):
+        file = _file(sheets, block, known, margins, limits, fewest, draw)
+        given = file.cell >= 0
+        at = file.design_cell[file.cell[given]]
+        found[block] = Weights(tuple(names[given]), file.design.base[at], file.design.weight[at])
+    return found
