@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betaincinv, stdtrit  # type: ignore[import-untyped]
+from scipy.special import betaincinv, expit, logit, stdtrit  # type: ignore[import-untyped]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -49,9 +49,9 @@ def logit_interval(p: Any, se: Any, df: Any) -> tuple[Floats, Floats]:
     p, se = np.asarray(p, dtype=np.float64), np.asarray(se, dtype=np.float64)
     inside = (p > 0) & (p < 1)
     safe = np.where(inside, p, 0.5)
-    middle = np.log(safe / (1 - safe))
+    middle = logit(safe)
     reach = quantile_t(df) * se / (safe * (1 - safe))
-    low, high = 1 / (1 + np.exp(-(middle - reach))), 1 / (1 + np.exp(-(middle + reach)))
+    low, high = expit(middle - reach), expit(middle + reach)
     return np.where(inside, low, np.nan), np.where(inside, high, np.nan)
 
 
