@@ -72,7 +72,10 @@ for (domain in domains) {
     if (all(bases > 0)) {
       if (all(ones == 0)) { p <- 0; se <- 0 } else if (all(ones == bases)) { p <- 1; se <- 0 }
       else if (length(columns) == 1) {
-        sub <- subset(design, some)
+        # A calibrated subset keeps all its rows: what lies outside must be a number, whatever it is.
+        filled <- design
+        filled$variables[[columns]][!some] <- 0
+        sub <- subset(filled, some)
         estimate <- svymean(reformulate(columns), sub)
         p <- as.numeric(coef(estimate)); se <- as.numeric(SE(estimate))
         stopifnot(df == degf(sub))
