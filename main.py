@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gateway.commands import release
 from gateway.settings import PREFIX, RUN_ENV, SECRETS, Settings, SettingsError, make_secrets
 
 if TYPE_CHECKING:
@@ -500,6 +501,9 @@ def progress_bars() -> "Iterator[Callable[[str, int, int], None]]":
         yield told
 
 
+app.add_typer(release.commands(read_settings), name="release")
+
+
 @app.command()
 def indicator(
     csv: Annotated[bool, typer.Option("--csv", help="As CSV, for another program.")] = False,
@@ -588,6 +592,10 @@ def refusals() -> tuple[type[Exception], ...]:
     from gateway.supervisor import RunError
     from storage.analysis.dictionary import DictionaryError
     from storage.analysis.exports.microdata import ExportError
+    from storage.analysis.exports.sdmx import MappingError
+    from storage.analysis.exports.sdmx_check import SdmxError
+    from storage.analysis.exports.sdmx_structure import StructureError
+    from storage.analysis.release import ReleaseError
     from storage.database import DatabaseURLError, SchemaError
     from storage.embedded import EmbeddedError
     from storage.resp import Unavailable
@@ -596,7 +604,19 @@ def refusals() -> tuple[type[Exception], ...]:
     return (
         SettingsError, InstrumentError, RunError, EmbeddedError, DemoError, DatabaseURLError, SchemaError,
         OtherKeyError, Unavailable, ExportError, DictionaryError,
+        ReleaseError, MappingError, StructureError, SdmxError, *_of_analysis(),
     )  # fmt: skip
+
+
+def _of_analysis() -> tuple[type[Exception], ...]:
+    """Those of modules on NumPy, which only the extra `analysis` brings: not loaded, not raised."""
+    if "numpy" not in sys.modules:
+        return ()
+    from storage.analysis.domains import OfficeFileError
+    from storage.analysis.raking import RakingError
+    from storage.analysis.sheets import NoMarks
+
+    return OfficeFileError, RakingError, NoMarks
 
 
 def main() -> None:

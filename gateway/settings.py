@@ -66,6 +66,18 @@ SETTINGS = (
         "on for `run`, else off",
         "`on`: serve the handset page and its simulated aggregator; anyone who reaches them can dial",
     ),
+    Setting(
+        "RELEASES_DIR", "`releases` in the data folder", "where releases are published; pages read them there"
+    ),
+    Setting("RELEASE_FILE", "deploy/release.toml", "how releases are made: see docs/results.md"),
+    Setting("SDMX_DIR", "", "folder of the SDMX structure files. None: releases without SDMX files"),
+    Setting("WEB_ADDRESS", "", "where the public reaches these pages, `https://...`: stands in catalogues"),
+    Setting(
+        "LICENCE",
+        "https://creativecommons.org/licenses/by/4.0/",
+        "address of the licence that releases are given under",
+    ),
+    Setting("MAP_FILE", "", "the office's GeoJSON of the regions. None: a grid of tiles"),
     Setting("LIVE_DAYS", "90", "days that an interview stays in the live store after its last hop"),
     Setting("LOG_LEVEL", "info", "debug, info, warning or error"),
 )
@@ -75,7 +87,9 @@ SECRETS = ("WEBHOOK_SECRET", "PSEUDONYM_KEY")
 
 _NAMES = frozenset(PREFIX + s.name for s in SETTINGS)
 _DEFAULTS = {"DATA_DIR": "./data", "HOST": "127.0.0.1", "PORT": "8016", "WAVE_FILE": "deploy/wave.toml",
-             "INSTRUMENT_DIR": "flows/sdg_16_6_2", "LIVE_DAYS": "90", "LOG_LEVEL": "info"}  # fmt: skip
+             "INSTRUMENT_DIR": "flows/sdg_16_6_2", "RELEASE_FILE": "deploy/release.toml",
+             "LICENCE": "https://creativecommons.org/licenses/by/4.0/",
+             "LIVE_DAYS": "90", "LOG_LEVEL": "info"}  # fmt: skip
 _PROJECT = Path(__file__).resolve().parent.parent
 #: Characters that stand in a URL's path as they are (RFC 3986 section 2.3).
 _URL_SAFE = re.compile(r"[A-Za-z0-9._~-]+\Z")
@@ -94,6 +108,12 @@ class Settings:
     wave_file: Path
     instrument_dir: Path
     simulator: bool | None  # None: as the verb has it
+    releases_dir: Path
+    release_file: Path
+    sdmx_dir: Path | None  # None: no SDMX files
+    web_address: str  # "" : not known
+    licence: str
+    map_file: Path | None  # None: tiles
     live_days: int
     log_level: str
 
@@ -145,6 +165,9 @@ class Settings:
         simulator = value("SIMULATOR").lower()
         if simulator not in ("", "on", "off"):
             fault("SIMULATOR", "must be on or off")
+        for name in ("WEB_ADDRESS", "LICENCE"):
+            if value(name) and not re.match(r"https?://[^/\s]+[^\s]*\Z", value(name)):
+                fault(name, "must be an address that begins with https:// or http://")
         log_level = value("LOG_LEVEL").lower()
         if log_level not in ("debug", "info", "warning", "error"):
             fault("LOG_LEVEL", "must be debug, info, warning or error")
@@ -168,6 +191,12 @@ class Settings:
             wave_file=ours_or_given("WAVE_FILE"),
             instrument_dir=ours_or_given("INSTRUMENT_DIR"),
             simulator=None if not simulator else simulator == "on",
+            releases_dir=Path(value("RELEASES_DIR") or data_dir / "releases").absolute(),
+            release_file=ours_or_given("RELEASE_FILE"),
+            sdmx_dir=Path(value("SDMX_DIR")).absolute() if value("SDMX_DIR") else None,
+            web_address=value("WEB_ADDRESS").rstrip("/"),
+            licence=value("LICENCE"),
+            map_file=Path(value("MAP_FILE")).absolute() if value("MAP_FILE") else None,
             live_days=whole("LIVE_DAYS", 1, 3650),
             log_level=log_level,
         )
@@ -200,6 +229,9 @@ class Settings:
             "WEBHOOK_SECRET": ",".join(self.webhook_secrets), "PSEUDONYM_KEY": self.pseudonym_key.decode(),
             "WAVE_FILE": str(self.wave_file), "INSTRUMENT_DIR": str(self.instrument_dir),
             "SIMULATOR": "" if self.simulator is None else "on" if self.simulator else "off",
+            "RELEASES_DIR": str(self.releases_dir), "RELEASE_FILE": str(self.release_file),
+            "SDMX_DIR": str(self.sdmx_dir or ""), "WEB_ADDRESS": self.web_address,
+            "LICENCE": self.licence, "MAP_FILE": str(self.map_file or ""),
             "LIVE_DAYS": str(self.live_days), "LOG_LEVEL": self.log_level,
         }  # fmt: skip
         return {PREFIX + name: text for name, text in out.items()}

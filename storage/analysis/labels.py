@@ -33,6 +33,10 @@ _WORDS = {
         "wealth.q1": "Cinquième le plus pauvre", "wealth.q2": "Deuxième cinquième",
         "wealth.q3": "Troisième cinquième", "wealth.q4": "Quatrième cinquième",
         "wealth.q5": "Cinquième le plus riche",
+        "accessibility": "accessibilité", "affordability": "coût abordable",
+        "quality_of_facilities": "qualité des installations", "equal_treatment": "égalité de traitement",
+        "courtesy": "courtoisie", "effective_delivery": "qualité de l'enseignement",
+        "effective_process": "démarches efficaces", "timeliness": "rapidité",
     },
 }  # fmt: skip
 
@@ -98,7 +102,7 @@ def labels_of(instrument: Instrument, language: str = "") -> Labels:
             if name.startswith(f"{variable}.")
         }
     attributes = {
-        i.id: i.attribute.replace("_", " ") if language == "en" else i.label
+        i.id: words.get(i.attribute, i.attribute.replace("_", " "))
         for i in instrument.items
         if i.role == "attribute"
     }

@@ -36,11 +36,10 @@ from storage.analysis.release import (
     Release,
     ReleaseError,
     Rules,
+    all_versions,
     as_json,
     latest,
-    load_release,
     make,
-    versions,
     wave_folder,
     waves,
 )
@@ -64,6 +63,7 @@ class About:
     weighted: bool = False
     margins: tuple[Margin, ...] = ()
     probability_sample: bool = False
+    simulated: int = 0  # of the interviews, made up
     licence: str = LICENCE
     address: str = ""  # where the releases' folder is read on the web; "" = not known
 
@@ -101,7 +101,7 @@ def publish(
         what = f"an estimate of wave {faults[0].wave}" if faults else "no estimates"
         raise ReleaseError(f"wave {about.wave}: {what}; give this wave's estimates")
     folder = wave_folder(out, about.wave)
-    earlier = [load_release(folder / str(v)) for v in versions(out, about.wave)]
+    earlier = all_versions(out, about.wave)
     if earlier and not reason.strip():
         raise ReleaseError(
             f"wave {about.wave}: version {earlier[-1].version} is out; say why there is to be another one"
@@ -125,6 +125,7 @@ def publish(
         margins=about.margins,
         probability_sample=about.probability_sample,
         interviews=about.interviews,
+        simulated=about.simulated,
         material=about.material,
         software=about.software,
         rules=rules or Rules(),

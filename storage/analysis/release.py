@@ -64,12 +64,14 @@ class Release:
     software: str  # version, with the commit where it is known
     rules: Rules
     estimates: tuple[Estimate, ...]
+    simulated: int = 0  # of the interviews, made up: a demonstration
     title: str = "SDG indicator 16.6.2: satisfaction with the last experience of public services"
 
     @property
     def caution(self) -> str:
         """What has to stand beside every figure."""
-        said = [] if self.weighted else ["Unweighted: describes those who answered."]
+        said = ["Demonstration: made-up answers."] if self.simulated else []
+        said += [] if self.weighted else ["Unweighted: describes those who answered."]
         if not self.probability_sample:
             said.append(
                 "Not a probability sample: respondents chose to take part. Intervals are modelled as if they "
@@ -78,10 +80,10 @@ class Release:
         return " ".join(said)
 
 
-def make(
+def marked(
     estimates: Sequence[Estimate], rules: Rules, earlier: Sequence[Release] = (), material: str = ""
-) -> tuple[Estimate, ...]:
-    """Exact estimates as they may leave: marked, blanked, rounded.
+) -> list[Estimate]:
+    """Exact estimates with what the rules say of each: mark, and the reason as its last note.
 
     earlier: the wave's versions that are out. What one of them hides stays hidden; what one that rests on
     the same interviews shows cannot be hidden any more, so nothing new leans on it. Raises ValueError
@@ -89,8 +91,17 @@ def make(
     """
     hidden = {key(e) for r in earlier for e in r.estimates if e.mark == "c"}
     public = {key(e) for r in earlier if material and r.material == material for e in r.estimates} - hidden
-    marked = display(protect(estimates, rules.disclosure, hidden, public), rules.display)
-    return tuple(rounded(e, decimals(e, rules.display), rules.disclosure) for e in marked)
+    return display(protect(estimates, rules.disclosure, hidden, public), rules.display)
+
+
+def make(
+    estimates: Sequence[Estimate], rules: Rules, earlier: Sequence[Release] = (), material: str = ""
+) -> tuple[Estimate, ...]:
+    """The same as they may leave: blanked and rounded. Raises ValueError."""
+    return tuple(
+        rounded(e, decimals(e, rules.display), rules.disclosure)
+        for e in marked(estimates, rules, earlier, material)
+    )
 
 
 def percent(share: float | None) -> str:
@@ -157,6 +168,11 @@ def versions(out: Path, wave: str) -> list[int]:
     folder = wave_folder(out, wave)
     found = folder.iterdir() if folder.is_dir() else ()
     return sorted(int(f.name) for f in found if f.is_dir() and _VERSION.match(f.name))
+
+
+def all_versions(out: Path, wave: str) -> list[Release]:
+    """Every version of a wave that is out, ascending. Raises ReleaseError."""
+    return [load_release(wave_folder(out, wave) / str(v)) for v in versions(out, wave)]
 
 
 def latest(out: Path, wave: str) -> Release | None:
