@@ -14,11 +14,11 @@ from sqlalchemy import Engine, text
 from flows.instrument import load
 from gateway.aggregators import AGGREGATORS
 from storage.analysis.codebook import COLUMNS, codebook
+from storage.analysis.counted import SIMULATOR
 from storage.analysis.dictionary import wide_columns
 from storage.analysis.export import export_csv
 from storage.analysis.indicator import (
     LABEL,
-    SIMULATOR,
     Basis,
     Row,
     indicator,

@@ -184,12 +184,13 @@ def test_one_respondent_gives_no_interval_and_nobody_no_share(sqlite: Engine) ->
 
 
 def test_a_stratum_of_one_adds_its_distance_from_the_file_s_mean() -> None:
-    """u = w z; V = n/(n-1) sum (u - mean)^2 of the others + (u - mean of the file)^2 of the single one."""
+    """u = w z adds up to 0 over the file; V = n/(n-1) sum (u - mean)^2 of the others + u^2 of the one."""
     design = Design(np.array([0, 0, 1]), np.ones(3), np.array([1.0, 2.0, 4.0]), np.array([2, 1, 1]))
-    z = np.array([0.1, -0.2, 0.3])
+    z = np.array([0.1, -0.5, 0.2])
     (se,) = design.standard_errors(1, np.zeros(3, dtype=np.int64), np.arange(3), z, np.array([2, 1, 1]))
-    u = np.array([0.1, 0.1, -0.4])
-    expected = 3 / 2 * ((u - u.mean()) ** 2).sum() + (1.2 - (u.sum() + 1.2) / 4) ** 2
+    u = np.array([0.1, 0.1, -1.0])
+    assert u.sum() + 0.8 == pytest.approx(0)
+    expected = 3 / 2 * ((u - u.mean()) ** 2).sum() + 0.8**2
     assert float(se) ** 2 == pytest.approx(expected)
 
 

@@ -10,7 +10,8 @@ A domain is a subset of the design: outside it z is 0, but e is not, and the row
 
 Everything is held by cells (see `raking`): z differs inside a cell by answer only, so what varies comes as
 lists of (group, cell, z, respondents), a group being one domain. A stratum with one respondent in the whole
-file adds (u - mean of u over the file)^2: the centre rule, on the safe side (R: lonely.psu = "adjust").
+file adds u^2, its distance from the file's mean instead of its own: the centre rule, on the safe side. That
+mean is 0 for the influence on a ratio, and is taken as 0 after raking too, as R does (lonely.psu = "adjust").
 """
 
 from dataclasses import dataclass
@@ -90,9 +91,8 @@ class Design:
             return found + np.bincount(where, n * inside, minlength=wide[0] * wide[1]).reshape(wide)
 
         totals = sums(u_inside, u_outside)
-        # Of a single respondent's stratum the file's mean is taken, of every other one its own.
         single = self.sizes == 1
-        means = np.where(single, totals.sum(1, keepdims=True) / self.sizes.sum(), totals / self.sizes)
+        means = np.where(single, 0.0, totals / self.sizes)
         squares = sums((u_inside - means[group, strata]) ** 2, (u_outside - means[:, self.stratum]) ** 2)
         factor = np.where(single, 1.0, self.sizes / np.maximum(self.sizes - 1, 1))
         result: Floats = np.sqrt((squares * factor).sum(1))
