@@ -6,6 +6,7 @@
                 └─ session                     one USSD dialogue, dial to end
     instrument ── codebook_item ── codebook_option
     export_audit                                     each export of row-level data
+    release ── released_estimate                     what is published, for SQL and the results API
 
 Respondents are pseudonyms: no table here holds an MSISDN. An interview id determines respondent
 and wave, so what hangs on an interview repeats neither. Foreign keys stand where the recorder's
@@ -20,7 +21,17 @@ break_off from a sweep of what was not resumed in time (`record.close_unfinished
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Index, String, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    Dialect,
+    ForeignKeyConstraint,
+    Index,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.types import TypeDecorator, TypeEngine
 from sqlmodel import Field, SQLModel
 
@@ -124,6 +135,10 @@ class Interview(SQLModel, table=True):
 
 class Response(SQLModel, table=True):
     """An item answered: the latest answer. A retracted one keeps its row, without its content."""
+
+    #: In the order of answering, for readers who go on where they stopped. Answers seldom change, so the
+    #: index follows inserts alone.
+    __table_args__ = (Index("response_given_at", "given_at"),)
 
     interview: str = Field(primary_key=True, foreign_key="interview.id", sa_type=Text)
     item: str = Field(primary_key=True, sa_type=Text)
@@ -256,6 +271,56 @@ class ExportAudit(SQLModel, table=True):
     made_at: datetime | None = Field(default=None, sa_type=Moment)
     expires_at: datetime | None = Field(default=None, sa_type=Moment)  # null: given away, ours no more
     error: str | None = Field(default=None, sa_type=Text)
+
+
+class ReleasedVersion(SQLModel, table=True):
+    """One version of a wave's figures, as it was issued. Its folder is the original: see `release`."""
+
+    __tablename__ = "release"
+
+    wave: str = Field(primary_key=True, sa_type=Text)
+    version: int = Field(primary_key=True)
+    issued: str = Field(sa_type=Text)  # ISO date
+    reason: str = Field(sa_type=Text)
+    title: str = Field(sa_type=Text)
+    instrument: str = Field(sa_type=Text)
+    owner: str = Field(sa_type=Text)
+    contact: str = Field(sa_type=Text)
+    licence: str = Field(sa_type=Text)
+    weighted: bool
+    probability_sample: bool
+    caution: str = Field(sa_type=Text)  # has to stand beside every figure
+    interviews: int = Field(sa_type=BigInteger)
+    software: str = Field(sa_type=Text)
+
+
+class ReleasedEstimate(SQLModel, table=True):
+    """One released figure, after the rules. What is hidden is null."""
+
+    __tablename__ = "released_estimate"
+    __table_args__ = (ForeignKeyConstraint(("wave", "version"), ("release.wave", "release.version")),)
+
+    wave: str = Field(primary_key=True, sa_type=Text)
+    version: int = Field(primary_key=True)
+    position: int = Field(primary_key=True)  # in the release, from 0
+    period: str = Field(sa_type=Text)
+    service: str = Field(sa_type=Text)
+    measure: str = Field(sa_type=Text)
+    variable: str = Field(sa_type=Text)  # "" = national
+    category: str = Field(sa_type=Text)
+    variable_2: str = Field(sa_type=Text)  # "" = not crossed
+    category_2: str = Field(sa_type=Text)
+    n: int | None = Field(default=None, sa_type=BigInteger)
+    share: float | None = None
+    se: float | None = None
+    low: float | None = None
+    high: float | None = None
+    not_applicable: int | None = Field(default=None, sa_type=BigInteger)
+    dont_know: int | None = Field(default=None, sa_type=BigInteger)
+    refused: int | None = Field(default=None, sa_type=BigInteger)
+    not_reached: int | None = Field(default=None, sa_type=BigInteger)
+    mark: str = Field(sa_type=Text)
+    notes: str = Field(sa_type=Text)
 
 
 def table_of(model: type[SQLModel]) -> Table:

@@ -70,16 +70,16 @@ def comments(instrument: Instrument) -> Iterator[str]:
     """COMMENT ON for each view and column, from the dictionary: what psql and Metabase show."""
     columns = {
         "responses_long": {name: label for name, (_, label) in LONG_LABELS.items()},
-        "interviews_wide": {v.name: _comment(v, instrument) for v in view_variables(instrument)},
+        "interviews_wide": {v.name: comment_of(v, instrument) for v in view_variables(instrument)},
         "screen_breakoff": _BREAKOFF_LABELS,
     }
     for view, about in _ABOUT.items():
-        yield f"COMMENT ON VIEW {view} IS {_quoted(about)}"
+        yield f"COMMENT ON VIEW {view} IS {quoted(about)}"
         for name, label in columns[view].items():
-            yield f"COMMENT ON COLUMN {view}.{_named(name)} IS {_quoted(label)}"
+            yield f"COMMENT ON COLUMN {view}.{named(name)} IS {quoted(label)}"
 
 
-def _comment(variable: Variable, instrument: Instrument) -> str:
+def comment_of(variable: Variable, instrument: Instrument) -> str:
     """The label, what was asked, and the codes where they are few enough to read."""
     language = instrument.default_language
     parts = [variable.label]
@@ -90,11 +90,11 @@ def _comment(variable: Variable, instrument: Instrument) -> str:
     return "\n".join(parts)
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-def _named(name: str) -> str:
+def named(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
@@ -125,7 +125,7 @@ def _group(item: Item) -> str:
     bands = []
     for group in item.groups:
         most = "" if group.most is None else f" AND r.number <= {group.most}"
-        bands.append(f"WHEN r.number >= {group.least}{most} THEN {_quoted(group.id)}")
+        bands.append(f"WHEN r.number >= {group.least}{most} THEN {quoted(group.id)}")
     return f"CASE {' '.join(bands)} END"
 
 
@@ -133,14 +133,14 @@ def _iso(item: Item) -> str:
     places = [o for o in item.scale.options if o.iso] if item.scale else []
     if not places:
         return "NULL"
-    return f"CASE r.option {' '.join(f'WHEN {_quoted(o.id)} THEN {_quoted(o.iso)}' for o in places)} END"
+    return f"CASE r.option {' '.join(f'WHEN {quoted(o.id)} THEN {quoted(o.iso)}' for o in places)} END"
 
 
 def _interviews_wide(instrument: Instrument) -> str:
     columns = []
     for name, (item, what) in wide_columns(instrument).items():
         value = {"code": "r.code", "number": "r.number", "group": _group(item), "iso": _iso(item)}[what]
-        columns.append(f"MAX(CASE WHEN r.item = {_quoted(item.id)} THEN {value} END) AS {_named(name)}")
+        columns.append(f"MAX(CASE WHEN r.item = {quoted(item.id)} THEN {value} END) AS {named(name)}")
     return f"""
         SELECT i.id AS interview, i.respondent, i.wave, i.instrument, i.language, i.mode, i.aggregator,
                i.blocks, i.probabilities, i.item_order,
@@ -155,7 +155,7 @@ def _interviews_wide(instrument: Instrument) -> str:
 
 def _screen_breakoff(instrument: Instrument) -> str:
     """Reached: answered, gone back on, replied to in vain, or on the last screen."""
-    unfinished = ", ".join(map(_quoted, UNFINISHED))
+    unfinished = ", ".join(map(quoted, UNFINISHED))
     return f"""
         WITH standing AS (
             SELECT id, wave, last_item,
@@ -185,5 +185,5 @@ def _screen_breakoff(instrument: Instrument) -> str:
         LEFT JOIN times t ON t.wave = w.wave AND t.item = c.item
         LEFT JOIN answers a ON a.wave = w.wave AND a.item = c.item
         LEFT JOIN ends e ON e.wave = w.wave AND e.item = c.item
-        WHERE c.instrument = {_quoted(instrument.reference)}
+        WHERE c.instrument = {quoted(instrument.reference)}
     """
