@@ -2,6 +2,8 @@
 # weights.csv out, all in the folder given. See test_against_r.py.
 suppressPackageStartupMessages(library(survey))
 options(survey.lonely.psu = "adjust")  # the centre rule
+# The variance of a contrast of totals is a difference: below this its root is rounding, and the true se is 0.
+dust <- 1e-7
 folder <- commandArgs(trailingOnly = TRUE)[1]
 rd <- function(name) read.csv(file.path(folder, name), na.strings = "", stringsAsFactors = FALSE,
                               colClasses = NA)
@@ -43,7 +45,7 @@ write.csv(data.frame(respondent = d$respondent, weight = sprintf("%.17g", weight
 
 attributes_of <- function(service) grep(paste0("^y_", service, "_"), names(d), value = TRUE)
 kg <- function(p, se, n, df) {
-  known <- p > 0 && p < 1 && se > 1e-12
+  known <- p > 0 && p < 1 && se > dust
   size <- if (known) min(n, p * (1 - p) / se^2 * (qt(.975, n - 1) / qt(.975, df))^2) else n
   c(if (p == 0) 0 else qbeta(.025, size * p, size * (1 - p) + 1),
     if (p == 1) 1 else qbeta(.975, size * p + 1, size * (1 - p)))
@@ -90,12 +92,13 @@ for (domain in domains) {
         totals <- svytotal(reformulate(c(paste0(".n", k), paste0(".d", k))), sub)
         mean_of <- parse(text = paste0("(", paste0(".n", k, "/.d", k, collapse = "+"), ")/", length(k)))[[1]]
         estimate <- eval(bquote(svycontrast(totals, quote(.(mean_of)))))
-        p <- as.numeric(coef(estimate)); se <- as.numeric(SE(estimate))
+        p <- as.numeric(coef(estimate))
+        se <- sqrt(max(as.numeric(vcov(estimate)), 0))  # a difference of rounding may fall below 0
       }
       if (df > 0) {
         limits <- kg(p, se, n, df)
         width <- limits[2] - limits[1]
-        if (p > 0 && p < 1 && se > 1e-12) {
+        if (p > 0 && p < 1 && se > dust) {
           if (length(columns) == 1) {
             limits <- confint(svyciprop(reformulate(columns), sub, method = "xlogit", df = df))
           } else {

@@ -166,8 +166,10 @@ def document(version: str) -> str:
     )  # fmt: skip
     about = f"""# The estimates beside R's survey package
 
-{version}. Written by `DIAL16_WRITE_DOCS=1 pytest tests/test_against_r.py`. The test runs the same comparison
-each time and fails beyond 1e-6 on shares, standard errors and interval limits, and beyond 1e-5 (relative) on
+{version}.
+
+Written by `DIAL16_WRITE_DOCS=1 pytest tests/test_against_r.py`. The test runs the same comparison each time
+and fails beyond 1e-6 on shares, standard errors and interval limits, and beyond 1e-5 (relative) on
 weights; numbers of respondents and degrees of freedom must be equal.
 
 The last six columns are the largest differences found. Domains: national, sex, age, region, residence,

@@ -22,7 +22,7 @@ Ints = npt.NDArray[np.int64]
 
 _TAIL = 0.025
 #: A standard error below this is rounding dust of a share that the calibration explains whole: none.
-DUST = 1e-12
+DUST = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
