@@ -48,24 +48,35 @@ class Design:
         return np.add.reduceat(self.counts, self.starts) if len(self.counts) else self.counts
 
     @cached_property
-    def indicators(self) -> Floats:
-        """x: cells x categories of all margins."""
-        columns: list[Floats] = [np.eye(int(of.max()) + 1)[of] for of in self.categories]
-        return np.hstack([np.zeros((len(self.base), 0)), *columns])
+    def places(self) -> list[Ints]:
+        """Per margin: each cell's column of x, of which every cell has one a margin."""
+        ends = np.cumsum([0, *(int(of.max()) + 1 for of in self.categories)])
+        return [of + start for of, start in zip(self.categories, ends, strict=False)]
 
     @cached_property
     def _solve(self) -> Floats:
         # Each margin's indicators add up to one: singular. The fit is the same for every generalised inverse.
-        x = self.indicators
+        x = np.zeros((len(self.base), 1 + max((int(p.max()) for p in self.places), default=-1)))
+        for place in self.places:
+            x[np.arange(len(x)), place] = 1.0
         products: Floats = x.T @ (x * (self.base * self.counts)[:, None])
         return np.asarray(np.linalg.pinv(products, 1e-12, hermitian=True), dtype=np.float64)
 
     def explained(self, z_sums: Floats) -> Floats:
         """x'B of groups x cells, from the sums of z in each cell."""
-        x = self.indicators
-        if not x.shape[1]:
-            return np.zeros_like(z_sums)
-        fit: Floats = ((z_sums * self.base) @ x) @ self._solve.T @ x.T
+        fit = np.zeros_like(z_sums)
+        if not self.categories:
+            return fit
+        wide = len(self._solve)
+        rows = np.arange(len(z_sums))[:, None] * wide
+        moments = np.zeros(len(z_sums) * wide)
+        for place in self.places:  # sums and look-ups: x is too sparse to multiply by
+            moments += np.bincount(
+                (rows + place).ravel(), (z_sums * self.base).ravel(), minlength=len(moments)
+            )
+        slopes = moments.reshape(-1, wide) @ self._solve.T
+        for place in self.places:
+            fit += slopes[:, place]
         return fit
 
     def standard_errors(self, groups: int, group: Ints, cell: Ints, z: Floats, n: Ints) -> Floats:
