@@ -83,7 +83,7 @@ def publish_waves(folder: Path, sizes: tuple[int, ...] = (2400, 3200)) -> Path:
     c = table_of(Interview).c
     for n, size in enumerate(sizes):
         year = 2024 + 2 * n
-        wave = f"wave-{year}"
+        wave = f"pilot-{year}"
         put(engine, instrument(), people(size, seed=16 + n), wave=wave, first=100_000 * n)
         at = datetime(year, 9, 14, 10, tzinfo=UTC)
         with writing(engine) as db:

@@ -26,7 +26,7 @@ NETWORKS = (
 )
 
 # Nothing inline and nothing from elsewhere: pages hand data to scripts in data- attributes.
-_HEADERS = {
+HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
         " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -51,7 +51,18 @@ class _Static(StaticFiles):
         return response
 
 
-def _versions() -> dict[str, str]:
+def templates() -> Environment:
+    """The pages' templates; what they insert is escaped, what they lack is an error."""
+    return Environment(
+        loader=FileSystemLoader(_HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def static_versions() -> dict[str, str]:
     """Each static file's address, with a digest of its content so that a new release is a new address."""
     return {
         file.name: f"/static/{file.name}?v={sha256(file.read_bytes()).hexdigest()[:10]}"
@@ -75,16 +86,10 @@ def page_routes(*, wave: Wave, simulator_hook: str | None, hook_hint: str) -> li
     is off, and then there is no handset page. `hook_hint`: what home shows as the path to post to,
     secret masked.
     """
-    templates = Environment(
-        loader=FileSystemLoader(_HERE / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    static = _versions()
+    pages = templates()
+    static = static_versions()
     # Neither page depends on the request: rendered once, here, so a fault shows at start-up.
-    home_page = templates.get_template("home.html").render(
+    home_page = pages.get_template("home.html").render(
         static=static,
         wave=wave,
         instrument=wave.instrument,
@@ -95,11 +100,11 @@ def page_routes(*, wave: Wave, simulator_hook: str | None, hook_hint: str) -> li
     )
 
     async def home(request: Request) -> Response:
-        return HTMLResponse(home_page, headers=_HEADERS)
+        return HTMLResponse(home_page, headers=HEADERS)
 
     routes: list[BaseRoute] = [Route("/", home), Mount("/static", _Static(directory=_STATIC))]
     if simulator_hook is not None:
-        handset_page = templates.get_template("handset.html").render(
+        handset_page = pages.get_template("handset.html").render(
             static=static,
             wave=wave,
             hook=simulator_hook,
@@ -109,7 +114,7 @@ def page_routes(*, wave: Wave, simulator_hook: str | None, hook_hint: str) -> li
         )
 
         async def handset(request: Request) -> Response:
-            return HTMLResponse(handset_page, headers=_HEADERS)
+            return HTMLResponse(handset_page, headers=HEADERS)
 
         routes.append(Route("/handset", handset))
     return routes
