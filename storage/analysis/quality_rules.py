@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from storage.analysis.disclosure import DisclosureRules, key, protect, rounded
 from storage.analysis.display import decimals, display
-from storage.analysis.estimates import Estimate, blanked
+from storage.analysis.estimates import Domain, Estimate, blanked
 from storage.analysis.quality import (
     Coverage,
     ItemQuality,
