@@ -6,6 +6,7 @@
         16-6-2_*.px             StatsBank (PxWeb), one file a breakdown
         indicator_16-6-2.csv    Open SDG, with 16-6-2.yml
         sdmx_un.*, sdmx_gss.*   where the office has put its structure files: see docs/releases.md
+        quality.json, .html     how good the data are, where that was asked for; .fr.html in French
         dcat.jsonld             the catalogue entry
         CHANGELOG.md            every version of this wave and why it was made
         SHA256SUMS              checksum of every other file
@@ -90,10 +91,12 @@ def publish(
     rules: Rules | None = None,
     reason: str = "",
     sdmx: Sdmx | None = None,
+    beside: Mapping[str, str] | None = None,
 ) -> Path:
     """Publish exact estimates as the wave's next version; its folder.
 
-    reason: why there is another version; needed from the second on. sdmx None: no SDMX files. Raises
+    reason: why there is another version; needed from the second on. sdmx None: no SDMX files. beside: more
+    files by name, as they may be read outside, such as those of `quality_files.public_files`. Raises
     ReleaseError, and the errors of the writers; then nothing is left behind.
     """
     faults = [e for e in estimates if e.wave != about.wave]
@@ -134,7 +137,9 @@ def publish(
     folder.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(dir=folder, prefix=f".{release.version}."))
     try:
-        _write(release, building, labels, earlier, _other_years(out, release), sdmx, about.address)
+        _write(
+            release, building, labels, earlier, _other_years(out, release), sdmx, about.address, beside or {}
+        )
         for path in building.iterdir():
             path.chmod(0o444)
             _to_disk(path)
@@ -179,8 +184,10 @@ def _write(
     others: Sequence[Estimate],
     sdmx: Sdmx | None,
     address: str,
+    beside: Mapping[str, str],
 ) -> None:
     texts = {
+        **beside,
         FILE: as_json(release),
         "estimates.csv": figures_csv(release, labels),
         open_sdg.DATA: open_sdg.data(release, labels, others),

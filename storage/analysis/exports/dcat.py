@@ -19,6 +19,7 @@ MEDIA_TYPES = {
     ".jsonld": "application/ld+json",
     ".yml": "application/yaml",
     ".md": "text/markdown",
+    ".html": "text/html",
 }
 _CONTEXT = {
     "dcat": "http://www.w3.org/ns/dcat#",
