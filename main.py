@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.commands import release
+from gateway.commands import quality, release
 from gateway.settings import PREFIX, RUN_ENV, SECRETS, Settings, SettingsError, make_secrets
 
 if TYPE_CHECKING:
@@ -502,6 +502,7 @@ def progress_bars() -> "Iterator[Callable[[str, int, int], None]]":
 
 
 app.add_typer(release.commands(read_settings), name="release")
+app.add_typer(quality.commands(read_settings))
 
 
 @app.command()
