@@ -1,9 +1,11 @@
 # One image, run as `serve`, `record`, `work`, `migrate`: see deploy/compose.yaml and docs/operations.md.
 
 FROM python:3.11-slim AS build
-COPY deploy/requirements.txt /build/
+# requirements.analysis.txt for whoever makes releases and exports: workers, and the analysts' verbs.
+ARG REQUIREMENTS=requirements.txt
+COPY deploy/requirements*.txt /build/
 RUN python -m venv /venv \
- && /venv/bin/pip install --no-cache-dir --require-hashes -r /build/requirements.txt
+ && /venv/bin/pip install --no-cache-dir --require-hashes -r /build/$REQUIREMENTS
 
 FROM python:3.11-slim
 RUN useradd --system --uid 10016 --create-home --home-dir /var/lib/dial16 dial16
@@ -12,7 +14,8 @@ COPY main.py /app/
 COPY flows /app/flows
 COPY storage /app/storage
 COPY gateway /app/gateway
-COPY deploy/wave.toml /app/deploy/wave.toml
+COPY deploy/wave.toml deploy/release.toml /app/deploy/
+COPY deploy/sdmx /app/deploy/sdmx
 # Byte code now: the service's user may not write here.
 RUN /venv/bin/python -m compileall -q /app
 WORKDIR /app

@@ -29,12 +29,13 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/python bench/run.py
 
-# requirements.txt: all that developing needs. deploy/requirements.txt: the same versions, what the image needs.
+# requirements.txt: all that developing needs. deploy/: the same versions, what the images need.
 COMPILE := $(BIN)/uv pip compile pyproject.toml --python-version 3.11 --universal --generate-hashes \
   --no-emit-index-url --no-emit-find-links --no-header --quiet
 lock: $(READY)
 	$(COMPILE) --all-extras --group dev -o requirements.txt
 	$(COMPILE) --extra postgres -c requirements.txt -o deploy/requirements.txt
+	$(COMPILE) --extra postgres --extra analysis -c requirements.txt -o deploy/requirements.analysis.txt
 
 $(READY): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11 ..." if sys.version_info < (3, 11) else 0)'

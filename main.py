@@ -18,11 +18,14 @@ from gateway.commands import (
     Refused,
     airtime,
     campaign,
+    exporting,
     fieldwork,
     handsets,
     instrument,
     outbox,
+    quality,
     read_waves,
+    release,
     respondents,
     results,
     say,
@@ -245,7 +248,14 @@ def work() -> None:
     campaigns = Campaigns(lambda: dispatch.engine, live, {w.id: w for w in waves})
     jobs.work(
         settings.redis_url,
-        jobs.Composition(close_unfinished=close, dispatch=dispatch, thanking=thanking, campaigns=campaigns),
+        jobs.Composition(
+            close_unfinished=close,
+            dispatch=dispatch,
+            thanking=thanking,
+            campaigns=campaigns,
+            make_export=lambda export: exporting.make_export(settings, export),
+            sweep_exports=lambda now: exporting.sweep_exports(settings, now),
+        ),
     )
 
 
@@ -271,11 +281,14 @@ def migrate_to_release(settings: Settings, waves: "Sequence[Wave]") -> None:
 
 # ---------------------------------------------------------------- other verbs
 
+
 for verbs in (
     outbox.commands(read_settings),
     instrument.commands(read_settings),
     handsets.commands(read_settings, Path(__file__).resolve(), os.environ),
+    exporting.commands(read_settings),
     results.commands(read_settings),
+    quality.commands(read_settings),
     respondents.commands(read_settings),
     fieldwork.commands(read_settings),
 ):
@@ -284,6 +297,7 @@ for name, verbs in {
     "wave": wave.commands(read_settings),
     "campaign": campaign.commands(read_settings),
     "airtime": airtime.commands(read_settings),
+    "release": release.commands(read_settings),
 }.items():
     app.add_typer(verbs, name=name)
 
@@ -305,6 +319,12 @@ def refusals() -> tuple[type[Exception], ...]:
     from gateway.demo import DemoError
     from gateway.sampling import SampleError
     from gateway.supervisor import RunError
+    from storage.analysis.dictionary import DictionaryError
+    from storage.analysis.exports.microdata import ExportError
+    from storage.analysis.exports.sdmx import MappingError
+    from storage.analysis.exports.sdmx_check import SdmxError
+    from storage.analysis.exports.sdmx_structure import StructureError
+    from storage.analysis.release import ReleaseError
     from storage.campaigns import CampaignError
     from storage.database import DatabaseURLError, SchemaError
     from storage.embedded import EmbeddedError
@@ -313,9 +333,21 @@ def refusals() -> tuple[type[Exception], ...]:
 
     ours = (
         SettingsError, Refused, InstrumentError, RunError, EmbeddedError, DemoError, CampaignError,
-        SampleError,
+        SampleError, DatabaseURLError, SchemaError, OtherKeyError, Unavailable, ExportError,
+        DictionaryError, ReleaseError, MappingError, StructureError, SdmxError,
     )  # fmt: skip
-    return *ours, DatabaseURLError, SchemaError, OtherKeyError, Unavailable
+    return *ours, *_of_analysis()
+
+
+def _of_analysis() -> tuple[type[Exception], ...]:
+    """Those of modules on NumPy, which only the extra `analysis` brings: not loaded, not raised."""
+    if "numpy" not in sys.modules:
+        return ()
+    from storage.analysis.domains import OfficeFileError
+    from storage.analysis.raking import RakingError
+    from storage.analysis.sheets import NoMarks
+
+    return OfficeFileError, RakingError, NoMarks
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from typing import Any, cast
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
-from rq import Queue, SimpleWorker, worker_registration
+from rq import Queue, SimpleWorker, get_current_job, worker_registration
 from rq.exceptions import DuplicateJobError
 from rq.serializers import JSONSerializer
 from rq.utils import utcparse
@@ -35,6 +35,7 @@ from storage.entries import PRIORITY
 
 QUEUE = "dial16"
 SWEEP_EVERY = timedelta(minutes=10)
+_EXPORT_SECONDS = 6 * 3600  # a million interviews in every format take minutes; a job may not hang for ever
 _WORKER_TTL = 90  # seconds; a worker that waits for jobs gives a sign of life every 75
 _RUNNING = timedelta(seconds=150)  # a sign of life within this time: it runs
 SEND_SECONDS = 60  # a send's job is ended then; its call of the aggregator has time-outs well below
@@ -52,6 +53,8 @@ class Composition:
     dispatch: Dispatch | None = None  # sends the outbox
     thanking: Thanking | None = None  # and airtime
     campaigns: Campaigns | None = None  # asks for invitations and reminders
+    make_export: Callable[[str], None] | None = None  # of this id; see `exports.ledger`
+    sweep_exports: Callable[[datetime], list[str]] | None = None  # removes what expired; ids still to make
 
 
 _composition: Composition | None = None
@@ -155,6 +158,32 @@ class Sends:
         return len(fresh)
 
 
+def make_export(export: str) -> None:
+    """Make the export of this id. Safe to run again: what is made is not made twice."""
+    if _composition is None or _composition.make_export is None:
+        raise RuntimeError("this worker was not composed for exports: start it with `main.py work`")
+    _composition.make_export(export)
+
+
+def enqueue_export(queue: Queue, export: str) -> None:
+    """Have a worker make the export of this id, once however many ask."""
+    with contextlib.suppress(DuplicateJobError):
+        queue.enqueue(
+            make_export, export, job_id=f"export-{export}", unique=True, job_timeout=_EXPORT_SECONDS
+        )
+
+
+def sweep_exports() -> None:
+    """Expired exports go; those that a wiped Redis forgot are asked for again."""
+    if _composition is None or _composition.sweep_exports is None:
+        return
+    job = get_current_job()
+    assert job is not None  # it runs as one
+    queue = Queue(QUEUE, connection=job.connection, serializer=JSONSerializer)
+    for export in _composition.sweep_exports(datetime.now(UTC)):
+        enqueue_export(queue, export)
+
+
 def schedule_sweep(queue: Queue, now: datetime) -> None:
     """See that the sweep runs once in the ten minutes to come, however many workers ask for it.
 
@@ -168,6 +197,15 @@ def schedule_sweep(queue: Queue, now: datetime) -> None:
         queue.enqueue_at(at, close_stale_interviews, job_id=f"close-stale-interviews-{turn}", unique=True)
 
 
+def schedule_export_sweep(queue: Queue, now: datetime) -> None:
+    """The same for exports."""
+    period = int(SWEEP_EVERY.total_seconds())
+    turn = int(now.timestamp()) // period + 1
+    at = datetime.fromtimestamp(turn * period, UTC)
+    with contextlib.suppress(DuplicateJobError):
+        queue.enqueue_at(at, sweep_exports, job_id=f"sweep-exports-{turn}", unique=True)
+
+
 class Worker(SimpleWorker):
     """RQ's worker, which also keeps the recurring jobs scheduled: a Redis that was wiped has them
     again a minute later. Jobs run in its own process, so that they share connections to the database
@@ -176,6 +214,8 @@ class Worker(SimpleWorker):
     def run_maintenance_tasks(self) -> None:
         super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
         schedule_sweep(self.queues[0], datetime.now(UTC))
+        if _composition is not None and _composition.sweep_exports is not None:
+            schedule_export_sweep(self.queues[0], datetime.now(UTC))
 
 
 def open_queue(redis_url: str) -> tuple[Queue, Any]:

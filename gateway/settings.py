@@ -74,6 +74,18 @@ SETTINGS = (
         "on for `run`, else off",
         "`on`: serve the handset page and its simulated aggregator; anyone who reaches them can dial",
     ),
+    Setting(
+        "RELEASES_DIR", "`releases` in the data folder", "where releases are published; pages read them there"
+    ),
+    Setting("RELEASE_FILE", "deploy/release.toml", "how releases are made: see docs/results.md"),
+    Setting("SDMX_DIR", "", "folder of the SDMX structure files. None: releases without SDMX files"),
+    Setting("WEB_ADDRESS", "", "where the public reaches these pages, `https://...`: stands in catalogues"),
+    Setting(
+        "LICENCE",
+        "https://creativecommons.org/licenses/by/4.0/",
+        "address of the licence that releases are given under",
+    ),
+    Setting("MAP_FILE", "", "the office's GeoJSON of the regions. None: a grid of tiles"),
     Setting("LIVE_DAYS", "90", "days that an interview stays in the live store after its last hop"),
     Setting("AT_USERNAME", "", "Africa's Talking's user name, for sending; `sandbox` is its sandbox"),
     Setting("AT_API_KEY", "", "its API key. None: nothing is sent, and messages wait as `held`"),
@@ -95,7 +107,9 @@ SECRETS = ("WEBHOOK_SECRET", "PSEUDONYM_KEY")
 
 _NAMES = frozenset(PREFIX + s.name for s in SETTINGS)
 _DEFAULTS = {"DATA_DIR": "./data", "HOST": "127.0.0.1", "PORT": "8016", "WAVE_FILE": "deploy/wave.toml",
-             "INSTRUMENT_DIR": "flows/sdg_16_6_2", "LIVE_DAYS": "90", "LOG_LEVEL": "info",
+             "INSTRUMENT_DIR": "flows/sdg_16_6_2", "RELEASE_FILE": "deploy/release.toml",
+             "LICENCE": "https://creativecommons.org/licenses/by/4.0/",
+             "LIVE_DAYS": "90", "LOG_LEVEL": "info",
              "SMS_PER_SECOND": "10", "DIRECTORY_DAYS": "90"}  # fmt: skip
 _PROJECT = Path(__file__).resolve().parent.parent
 #: Characters that stand in a URL's path as they are (RFC 3986 section 2.3).
@@ -115,6 +129,12 @@ class Settings:
     wave_files: tuple[Path, ...]  # or folders of them
     instrument_dirs: tuple[Path, ...]  # or folders of them
     simulator: bool | None  # None: as the verb has it
+    releases_dir: Path
+    release_file: Path
+    sdmx_dir: Path | None  # None: no SDMX files
+    web_address: str  # "" : not known
+    licence: str
+    map_file: Path | None  # None: tiles
     live_days: int
     at_username: str
     at_api_key: str = field(repr=False)  # "" : nothing is sent
@@ -174,6 +194,9 @@ class Settings:
         simulator = value("SIMULATOR").lower()
         if simulator not in ("", "on", "off"):
             fault("SIMULATOR", "must be on or off")
+        for name in ("WEB_ADDRESS", "LICENCE"):
+            if value(name) and not re.match(r"https?://[^/\s]+[^\s]*\Z", value(name)):
+                fault(name, "must be an address that begins with https:// or http://")
         log_level = value("LOG_LEVEL").lower()
         if log_level not in ("debug", "info", "warning", "error"):
             fault("LOG_LEVEL", "must be debug, info, warning or error")
@@ -212,6 +235,12 @@ class Settings:
             wave_files=ours_or_given("WAVE_FILE"),
             instrument_dirs=ours_or_given("INSTRUMENT_DIR"),
             simulator=None if not simulator else simulator == "on",
+            releases_dir=Path(value("RELEASES_DIR") or data_dir / "releases").absolute(),
+            release_file=ours_or_given("RELEASE_FILE")[0],
+            sdmx_dir=Path(value("SDMX_DIR")).absolute() if value("SDMX_DIR") else None,
+            web_address=value("WEB_ADDRESS").rstrip("/"),
+            licence=value("LICENCE"),
+            map_file=Path(value("MAP_FILE")).absolute() if value("MAP_FILE") else None,
             live_days=whole("LIVE_DAYS", 1, 3650),
             at_username=at_username,
             at_api_key=at_api_key,
@@ -252,6 +281,9 @@ class Settings:
             "WAVE_FILE": ",".join(map(str, self.wave_files)),
             "INSTRUMENT_DIR": ",".join(map(str, self.instrument_dirs)),
             "SIMULATOR": "" if self.simulator is None else "on" if self.simulator else "off",
+            "RELEASES_DIR": str(self.releases_dir), "RELEASE_FILE": str(self.release_file),
+            "SDMX_DIR": str(self.sdmx_dir or ""), "WEB_ADDRESS": self.web_address,
+            "LICENCE": self.licence, "MAP_FILE": str(self.map_file or ""),
             "LIVE_DAYS": str(self.live_days), "LOG_LEVEL": self.log_level,
             "AT_USERNAME": self.at_username, "AT_API_KEY": self.at_api_key, "AT_URL": self.at_url,
             "SMS_PER_SECOND": ",".join(

@@ -277,15 +277,18 @@ def migrate(engine: Engine, instrument: Instrument) -> None:
     One transaction, safe to run several times and several at once. Raises SchemaError if the
     database is newer, or if interviews were held with other data under the instrument's version.
     """
-    from storage.analysis.views import create_views, drop_views  # it reads tables defined by now
+    from storage.analysis.analytics import create_analytics, drop_analytics
+    from storage.analysis.views import create_views, drop_views  # they read tables defined by now
 
     with writing(engine) as db:
         db.execute(text(_ours(engine).lock_migrations))
         _refuse_newer(db)
+        drop_analytics(db)
         drop_views(db)
         command.upgrade(_config(db), "head")
         store_instrument(db, instrument)
         create_views(db, instrument)
+        create_analytics(db, instrument)
 
 
 def check_schema(engine: Engine) -> None:

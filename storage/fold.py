@@ -21,7 +21,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, select, update
 
-from flows.engine import Consented, Effect, ResponseGiven, ResponseRetracted, dump_effect
+from flows.engine import Began, Consented, Effect, ResponseGiven, ResponseRetracted, dump_effect
 from storage.airtime import fold_airtime
 from storage.database import Write, among, moments
 from storage.entries import (
@@ -34,6 +34,7 @@ from storage.entries import (
     SessionEnded,
     TextCommand,
 )
+from storage.marks import noted, restore_marks, stored_instrument, unmarked
 from storage.models import (
     WITHDRAWN,
     Conflict,
@@ -140,8 +141,10 @@ def fold(db: Connection, entries: Iterable[Entry]) -> list[Due]:
     store = moments(db)
     _hold_respondents(db, [*hops, *notices, *conflicts, *commands, *opt_outs], hops)
     if hops:
-        standings = _fold_interviews(db, hops)
+        standings, late = _fold_interviews(db, hops)
         _fold_answers(db, hops, standings)
+        if late:
+            restore_marks(db, late)
         _fold_sessions(db, hops, standings)
     if notices:
         _fold_notices(db, notices)
@@ -182,8 +185,11 @@ def _hold_respondents(db: Connection, entries: Sequence[Told], hops: Sequence[Ho
     _write_respondents(db, rows)
 
 
-def _fold_interviews(db: Connection, hops: Sequence[Hop]) -> Mapping[str, Standing]:
-    """The interviews of this batch's respondents and waves, by id, as they now stand in the record."""
+def _fold_interviews(db: Connection, hops: Sequence[Hop]) -> tuple[Mapping[str, Standing], set[str]]:
+    """The interviews of this batch's respondents and waves, by id, as they now stand in the record.
+
+    And those whose marks are to be made anew from their responses: a hop came late, or twice.
+    """
     known = db.execute(
         select(*(_interview.c[c] for c in COLUMNS)).where(
             among(db, _interview.c.respondent, {h.respondent for h in hops})
@@ -191,12 +197,23 @@ def _fold_interviews(db: Connection, hops: Sequence[Hop]) -> Mapping[str, Standi
     )
     standings = {row.id: Standing(*row) for row in known}
     before = {s.id: _as_row(s) for s in standings.values()}
+    late: set[str] = set()
     for hop in hops:
         standing = standings.get(hop.interview)
         if standing is None:
             standing = Standing(hop.interview, hop.respondent, hop.wave, hop.at, hop.at)
             standings[hop.interview] = standing
+        next_in_order = hop.version > standing.version
         standing.fold(hop)
+        instrument = stored_instrument(db, standing.instrument)
+        if instrument is None:
+            continue
+        if standing.marks is None and hop.effects and isinstance(hop.effects[0], Began):
+            standing.marks = unmarked(instrument)
+        if next_in_order and standing.marks is not None:
+            standing.marks = noted(standing.marks, instrument, hop.effects)
+        else:
+            late.add(hop.interview)
     together: dict[tuple[str, str], list[Standing]] = defaultdict(list)
     for standing in standings.values():
         together[standing.respondent, standing.wave].append(standing)
@@ -222,7 +239,7 @@ def _fold_interviews(db: Connection, hops: Sequence[Hop]) -> Mapping[str, Standi
     erase_answers(db, [i for i in withdrawn if i in before and before[i][_DISPOSITION] != WITHDRAWN])
     if withdrawn:
         settle_contacts(db, {standings[i].respondent for i in withdrawn})
-    return standings
+    return standings, late
 
 
 def _fold_answers(db: Connection, hops: Sequence[Hop], standings: Mapping[str, Standing]) -> None:

@@ -9,6 +9,8 @@
                 ├─ directory                   numbers that are still needed, sealed
                 └─ airtime_payment ── airtime_report    airtime for who completed; airtime_budget a wave
     instrument ── codebook_item ── codebook_option
+    export_audit                                     each export of row-level data
+    release ── released_estimate                     what is published, for SQL and the results API
 
 Respondents are pseudonyms: no table here holds an MSISDN that can be read; `directory` holds those that
 something must still be sent to, encrypted under a key that the database has not. An interview id
@@ -25,7 +27,18 @@ resumed in time (`record.close_unfinished`).
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Index, String, Table, Text, UniqueConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    Dialect,
+    ForeignKeyConstraint,
+    Index,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.types import TypeDecorator, TypeEngine
 from sqlmodel import Field, SQLModel
 
@@ -120,6 +133,7 @@ class Interview(SQLModel, table=True):
     disposition: str = Field(sa_type=Text)
     last_item: str = Field(default="", sa_type=Text)  # on the last screen shown
     last_stage: str = Field(default="", sa_type=Text)
+    marks: str | None = Field(default=None, sa_type=Text)  # its answers, one character an item: marks.py
     consented_at: datetime | None = Field(default=None, sa_type=Moment)
     consent_version: str | None = Field(default=None, sa_type=Text)
     withdrawn_at: datetime | None = Field(default=None, sa_type=Moment)
@@ -136,6 +150,10 @@ class Interview(SQLModel, table=True):
 
 class Response(SQLModel, table=True):
     """An item answered: the latest answer. A retracted one keeps its row, without its content."""
+
+    #: In the order of answering, for readers who go on where they stopped. Answers seldom change, so the
+    #: index follows inserts alone.
+    __table_args__ = (Index("response_given_at", "given_at"),)
 
     interview: str = Field(primary_key=True, foreign_key="interview.id", sa_type=Text)
     item: str = Field(primary_key=True, sa_type=Text)
@@ -415,6 +433,84 @@ class AirtimeReport(SQLModel, table=True):
     amount: int | None = Field(default=None, sa_type=BigInteger)  # hundredths
     currency: str | None = Field(default=None, sa_type=Text)
     detail: str | None = Field(default=None, sa_type=Text)  # its remark; of a validation the payment
+
+
+class ExportAudit(SQLModel, table=True):
+    """One export of row-level data: who had it made, of what, and what became of the file. Never deleted."""
+
+    __tablename__ = "export_audit"
+
+    id: str = Field(primary_key=True, sa_type=Text)  # 32 hex
+    asked_at: datetime = Field(sa_type=Moment)
+    asked_by: str = Field(sa_type=Text)  # the operator, by the name given
+    variant: str = Field(sa_type=Text)  # internal | scientific | public
+    purpose: str = Field(sa_type=Text)  # exports of one variant with the same one have the same ids
+    formats: str = Field(sa_type=Text)  # space-separated
+    wave: str | None = Field(default=None, sa_type=Text)  # null = all
+    language: str = Field(default="", sa_type=Text)  # of the labels
+    simulated: bool = False  # with interviews that nobody dialled for
+    excel: bool = False  # CSV with a byte order mark
+    state: str = Field(sa_type=Text)  # waiting | running | done | failed | expired
+    step: str = Field(default="", sa_type=Text)  # what it is at
+    done: int = Field(default=0, sa_type=BigInteger)
+    total: int = Field(default=0, sa_type=BigInteger)
+    progressed_at: datetime | None = Field(default=None, sa_type=Moment)
+    rows: int | None = Field(default=None, sa_type=BigInteger)  # interviews in it
+    bytes: int | None = Field(default=None, sa_type=BigInteger)
+    digest: str | None = Field(default=None, sa_type=Text)  # SHA-256 of SHA256SUMS, or of the archive
+    made_at: datetime | None = Field(default=None, sa_type=Moment)
+    expires_at: datetime | None = Field(default=None, sa_type=Moment)  # null: given away, ours no more
+    error: str | None = Field(default=None, sa_type=Text)
+
+
+class ReleasedVersion(SQLModel, table=True):
+    """One version of a wave's figures, as it was issued. Its folder is the original: see `release`."""
+
+    __tablename__ = "release"
+
+    wave: str = Field(primary_key=True, sa_type=Text)
+    version: int = Field(primary_key=True)
+    issued: str = Field(sa_type=Text)  # ISO date
+    reason: str = Field(sa_type=Text)
+    title: str = Field(sa_type=Text)
+    instrument: str = Field(sa_type=Text)
+    owner: str = Field(sa_type=Text)
+    contact: str = Field(sa_type=Text)
+    licence: str = Field(sa_type=Text)
+    weighted: bool
+    probability_sample: bool
+    caution: str = Field(sa_type=Text)  # has to stand beside every figure
+    interviews: int = Field(sa_type=BigInteger)
+    software: str = Field(sa_type=Text)
+
+
+class ReleasedEstimate(SQLModel, table=True):
+    """One released figure, after the rules. What is hidden is null."""
+
+    __tablename__ = "released_estimate"
+    __table_args__ = (ForeignKeyConstraint(("wave", "version"), ("release.wave", "release.version")),)
+
+    wave: str = Field(primary_key=True, sa_type=Text)
+    version: int = Field(primary_key=True)
+    position: int = Field(primary_key=True)  # in the release, from 0
+    period: str = Field(sa_type=Text)
+    service: str = Field(sa_type=Text)
+    measure: str = Field(sa_type=Text)
+    variable: str = Field(sa_type=Text)  # "" = national
+    category: str = Field(sa_type=Text)
+    variable_2: str = Field(sa_type=Text)  # "" = not crossed
+    category_2: str = Field(sa_type=Text)
+    n: int | None = Field(default=None, sa_type=BigInteger)
+    share: float | None = None
+    se: float | None = None
+    low: float | None = None
+    high: float | None = None
+    not_applicable: int | None = Field(default=None, sa_type=BigInteger)
+    dont_know: int | None = Field(default=None, sa_type=BigInteger)
+    refused: int | None = Field(default=None, sa_type=BigInteger)
+    not_reached: int | None = Field(default=None, sa_type=BigInteger)
+    mark: str = Field(sa_type=Text)
+    notes: str = Field(sa_type=Text)
 
 
 def table_of(model: type[SQLModel]) -> Table:

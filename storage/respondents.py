@@ -127,7 +127,14 @@ def erase(engine: Engine, respondent: str, wave: str | None = None, receipt: str
             db.execute(
                 update(_interview)
                 .where(among(db, _interview.c.id, ids), _interview.c.disposition != WITHDRAWN)
-                .values(disposition=WITHDRAWN, withdrawn_at=now, receipt=receipt, last_item="", last_stage="")
+                .values(
+                    disposition=WITHDRAWN,
+                    withdrawn_at=now,
+                    receipt=receipt,
+                    last_item="",
+                    last_stage="",
+                    marks=None,
+                )
             )
             settle_contacts(db, [respondent])
         if wave is None:

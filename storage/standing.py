@@ -53,6 +53,7 @@ class Standing:
     disposition: str = IN_PROGRESS
     last_item: str = ""
     last_stage: str = ""
+    marks: str | None = None  # kept by the fold, see marks.py
     consented_at: datetime | None = None
     consent_version: str | None = None
     withdrawn_at: datetime | None = None
@@ -123,6 +124,7 @@ class Standing:
         self.ended_at = self.outcome_at if holds else None
         if self.withdrawn_at is not None:
             self.disposition = WITHDRAWN
+            self.marks = None
             self.last_item = self.last_stage = ""  # how far one came tells how gates were answered
         elif holds and self.outcome is not None:
             self.disposition = self.outcome

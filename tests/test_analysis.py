@@ -14,17 +14,17 @@ from sqlalchemy import Engine, text
 from flows.instrument import load
 from gateway.aggregators import AGGREGATORS
 from storage.analysis.codebook import COLUMNS, codebook
+from storage.analysis.counted import SIMULATOR
+from storage.analysis.dictionary import wide_columns
 from storage.analysis.export import export_csv
 from storage.analysis.indicator import (
     LABEL,
-    SIMULATOR,
     Basis,
     Row,
     indicator,
     write_csv,
     write_table,
 )
-from storage.analysis.views import wide_columns
 from storage.database import migrate, open_engine, reading
 from storage.models import Response, table_of
 from tests.record_material import (

@@ -50,7 +50,8 @@ def test_migrations_make_what_the_models_say(engine: Engine) -> None:
     check_schema(engine)
     with reading(engine) as db:
         views = {"responses_long", "interviews_wide", "screen_breakoff", "dispositions"}
-        assert set(inspect(db).get_view_names()) == views
+        ours = inspect(db).get_view_names()
+        assert {name for name in ours if not name.startswith("analytics_")} == views
         context = MigrationContext.configure(db, opts={"compare_type": True})
         assert compare_metadata(context, SQLModel.metadata) == []
 

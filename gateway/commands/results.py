@@ -1,7 +1,6 @@
-"""`export` and `indicator`: what was answered."""
+"""`indicator`: the figures at a glance."""
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,30 +15,6 @@ if TYPE_CHECKING:
 
 def commands(context: Context) -> typer.Typer:
     app = typer.Typer()
-
-    @app.command()
-    def export(
-        folder: Annotated[Path, typer.Argument(help="Where to write the CSV files.")] = Path("export"),
-    ) -> None:
-        """Write the responses of all waves, told apart in column `wave`, as CSV: long, wide, the codebook."""
-        from rich.progress import Progress, TaskID
-
-        from storage.analysis.export import export_csv
-        from storage.database import check_schema, open_engine
-
-        settings = context()
-        engine = open_engine(settings.database_url)
-        check_schema(engine)
-        tasks: dict[str, TaskID] = {}
-        with Progress() as bar:
-
-            def told(name: str, done: int, total: int) -> None:
-                if name not in tasks:
-                    tasks[name] = bar.add_task(name)
-                bar.update(tasks[name], completed=done, total=total)
-
-            written = export_csv(engine, read_waves(settings)[0].instrument, folder, told)
-        typer.echo("\n".join(map(str, written)))
 
     @app.command()
     def indicator(

@@ -1,15 +1,13 @@
-"""The record as CSV files: long, wide, the codebook, and what deviates from the official source.
+"""The record as CSV files, for the office itself: long, wide, the codebook, and what deviates from the
+official source. What leaves the house is made by `exports`.
 
 UTF-8 with a header line, times in ISO 8601 (UTC), an empty cell for no value. Text that a spreadsheet
 would take for a formula gets an apostrophe before it; numbers are never touched.
 """
 
 import csv
-import os
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,13 +16,14 @@ from sqlalchemy import Connection, Engine, text
 
 from flows.instrument import Instrument
 from storage.analysis.codebook import COLUMNS, codebook
+from storage.analysis.exports.csv_files import safe
+from storage.analysis.exports.whole import whole_text
 from storage.database import reading
 
 #: Called with the file's name, rows written so far, and rows in all.
 Progress = Callable[[str, int, int], None]
 
 _ROWS_AT_ONCE = 2000
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def export_csv(
@@ -47,17 +46,17 @@ def export_csv(
             ("long.csv", "responses_long", "interview, position"),
             ("wide.csv", "interviews_wide", "interview"),
         ):
-            with _whole(folder / name) as file:
+            with whole_text(folder / name) as file:
                 _write_view(db, view, order, file, partial(told, name))
             written.append(folder / name)
     rows = list(codebook(instrument))
-    with _whole(folder / "codebook.csv") as file:
+    with whole_text(folder / "codebook.csv") as file:
         _write_rows(file, COLUMNS, rows)
     told("codebook.csv", len(rows), len(rows))
     written.append(folder / "codebook.csv")
     source = deviations or Path(__file__).parents[2] / "flows" / instrument.id / "README.md"
     if source.is_file():
-        with _whole(folder / "deviations.md") as file:
+        with whole_text(folder / "deviations.md") as file:
             file.write(source.read_text("utf-8"))
         written.append(folder / "deviations.md")
     return written
@@ -72,11 +71,12 @@ def _write_view(
     )
     done = 0
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(list(result.keys()))
-    for rows in result.partitions():
-        writer.writerows(_cells(row) for row in rows)
-        done += len(rows)
-        told(done, total)
+    with closing(result):  # also when it fails: it holds a cursor of the server
+        writer.writerow(list(result.keys()))
+        for rows in result.partitions():
+            writer.writerows(safe(row) for row in rows)
+            done += len(rows)
+            told(done, total)
     if not done:
         told(0, total)
 
@@ -84,30 +84,4 @@ def _write_view(
 def _write_rows(file: TextIO, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(_cells(row) for row in rows)
-
-
-def _cells(row: Iterable[Any]) -> Iterator[Any]:
-    for value in row:
-        if isinstance(value, str) and value.startswith(_FORMULA):
-            yield "'" + value
-        elif isinstance(value, datetime):
-            yield value.astimezone(UTC).isoformat(timespec="milliseconds")
-        else:
-            yield value
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[TextIO]:
-    """A file that takes its name once it is complete and on disk; until then the old one stands."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with open(handle, "w", encoding="utf-8", newline="") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o640)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    writer.writerows(safe(row) for row in rows)

@@ -26,13 +26,11 @@ from rich.table import Table as ConsoleTable
 from rich.text import Text
 from sqlalchemy import ColumnElement, Connection, Engine, and_, case, func, or_, select
 
-from flows.engine import QUOTA_FULL
 from flows.instrument import Instrument, Item
+from storage.analysis.counted import POSITIVE, SIMULATOR, counted
 from storage.database import reading
-from storage.models import WITHDRAWN, Interview, Response, table_of
+from storage.models import Interview, Response, table_of
 
-POSITIVE = (3, 2)  # META, global reporting
-SIMULATOR = "simulator"  # aggregator of interviews that nobody dialled for
 ALL_WAVES = "all waves"
 LABEL = "Unweighted. Not a probability sample: it describes those who answered, not a population."
 
@@ -106,10 +104,7 @@ def _answers_to(
 ) -> Sequence[ColumnElement[bool]]:
     """The conditions on a response and its interview that every number here rests on."""
     return (
-        _interview.c.counted,
-        _interview.c.disposition.not_in((WITHDRAWN, QUOTA_FULL)),
-        _interview.c.instrument.startswith(f"{instrument.id}@", autoescape=True),
-        *(() if wave is None else (_interview.c.wave == wave,)),
+        *counted(instrument, wave),
         ~_response.c.retracted,
         _response.c.item.in_([i.id for i in items]),
     )

@@ -22,19 +22,31 @@ answered: not reached, not asked, or gone back on. 0 is an answer.
 PRIVILEGES, which hold for them too, or grant again after it.
 """
 
+from collections.abc import Iterator
+
 from sqlalchemy import Connection, text
 
 from flows.instrument import Instrument, Item
 from storage.analysis import dispositions
+from storage.analysis.dictionary import LONG_LABELS, Variable, view_variables, wide_columns
 from storage.models import UNFINISHED
 
 VIEWS = ("responses_long", "interviews_wide", "screen_breakoff", "dispositions")
-#: Columns of interviews_wide that say how the interview went.
-INTERVIEW_COLUMNS = (
-    "interview", "respondent", "wave", "instrument", "language", "mode", "aggregator", "blocks",
-    "probabilities", "item_order", "disposition", "began_at", "last_at", "ended_at", "last_item",
-    "last_stage", "consented_at", "consent_version",
-)  # fmt: skip
+_READABLE = 8  # codes
+_ABOUT = {
+    "responses_long": "A row a response, with its labels and what the instrument says of the item.",
+    "interviews_wide": "A row an interview, a column an item; codes are explained in codebook_option.",
+    "screen_breakoff": "A row an item and wave: how many reached it, answered it, and left there.",
+}
+_BREAKOFF_LABELS = {
+    "wave": "Wave: one fielding period",
+    "item": "Item",
+    **{name: LONG_LABELS[name][1] for name in ("position", "question", "service", "item_label")},
+    "reached": "Interviews that came to the item",
+    "answered": "Interviews with an answer to it",
+    "last_shown": "Unfinished interviews that stopped there",
+    "share": "last_shown over reached, 0 to 1",
+}
 
 
 def drop_views(db: Connection) -> None:
@@ -53,34 +65,40 @@ def create_views(db: Connection, instrument: Instrument) -> None:
         # Not bound text: ids may hold a colon. The driver must see no "%" either, so none is written.
         db.exec_driver_sql(f"CREATE VIEW {name} AS {statement}")
     dispositions.create_view(db)
+    if db.dialect.supports_comments:
+        for statement in comments(instrument):
+            db.exec_driver_sql(statement.replace("%", "%%"))
 
 
-def wide_columns(instrument: Instrument) -> dict[str, tuple[Item, str]]:
-    """Columns of interviews_wide made from items: name -> item and what of it.
-
-    What: code, number, group, iso.
-    """
-    columns: dict[str, tuple[Item, str]] = {}
-    for item in instrument.items:
-        made = [(item.column, "code")]
-        if item.kind == "number":
-            made = [(item.column, "number"), (f"{item.column}_nonresponse", "code")]
-            if item.groups:
-                made.append(("age_group" if item.role == "age" else f"{item.column}_group", "group"))
-        if item.scale is not None and any(o.iso for o in item.scale.options):
-            made.append((f"{item.column}_iso", "iso"))
-        for name, what in made:
-            if name in columns or name in INTERVIEW_COLUMNS:
-                raise ValueError(f"item {item.id}: the column {name} is taken; give the item another id")
-            columns[name] = (item, what)
-    return columns
+def comments(instrument: Instrument) -> Iterator[str]:
+    """COMMENT ON for each view and column, from the dictionary: what psql and Metabase show."""
+    columns = {
+        "responses_long": {name: label for name, (_, label) in LONG_LABELS.items()},
+        "interviews_wide": {v.name: comment_of(v, instrument) for v in view_variables(instrument)},
+        "screen_breakoff": _BREAKOFF_LABELS,
+    }
+    for view, about in _ABOUT.items():
+        yield f"COMMENT ON VIEW {view} IS {quoted(about)}"
+        for name, label in columns[view].items():
+            yield f"COMMENT ON COLUMN {view}.{named(name)} IS {quoted(label)}"
 
 
-def _quoted(value: str) -> str:
+def comment_of(variable: Variable, instrument: Instrument) -> str:
+    """The label, what was asked, and the codes where they are few enough to read."""
+    language = instrument.default_language
+    parts = [variable.label]
+    if variable.question:
+        parts.append(f"Asked: {variable.question[language]}")
+    if 0 < len(variable.codes) <= _READABLE:
+        parts.append("; ".join(f"{c.value} = {c.labels[language]}" for c in variable.codes))
+    return "\n".join(parts)
+
+
+def quoted(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-def _named(name: str) -> str:
+def named(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
@@ -111,7 +129,7 @@ def _group(item: Item) -> str:
     bands = []
     for group in item.groups:
         most = "" if group.most is None else f" AND r.number <= {group.most}"
-        bands.append(f"WHEN r.number >= {group.least}{most} THEN {_quoted(group.id)}")
+        bands.append(f"WHEN r.number >= {group.least}{most} THEN {quoted(group.id)}")
     return f"CASE {' '.join(bands)} END"
 
 
@@ -119,14 +137,14 @@ def _iso(item: Item) -> str:
     places = [o for o in item.scale.options if o.iso] if item.scale else []
     if not places:
         return "NULL"
-    return f"CASE r.option {' '.join(f'WHEN {_quoted(o.id)} THEN {_quoted(o.iso)}' for o in places)} END"
+    return f"CASE r.option {' '.join(f'WHEN {quoted(o.id)} THEN {quoted(o.iso)}' for o in places)} END"
 
 
 def _interviews_wide(instrument: Instrument) -> str:
     columns = []
     for name, (item, what) in wide_columns(instrument).items():
         value = {"code": "r.code", "number": "r.number", "group": _group(item), "iso": _iso(item)}[what]
-        columns.append(f"MAX(CASE WHEN r.item = {_quoted(item.id)} THEN {value} END) AS {_named(name)}")
+        columns.append(f"MAX(CASE WHEN r.item = {quoted(item.id)} THEN {value} END) AS {named(name)}")
     return f"""
         SELECT i.id AS interview, i.respondent, i.wave, i.instrument, i.language, i.mode, i.aggregator,
                i.blocks, i.probabilities, i.item_order,
@@ -141,7 +159,7 @@ def _interviews_wide(instrument: Instrument) -> str:
 
 def _screen_breakoff(instrument: Instrument) -> str:
     """Reached: answered, gone back on, replied to in vain, or on the last screen."""
-    unfinished = ", ".join(map(_quoted, UNFINISHED))
+    unfinished = ", ".join(map(quoted, UNFINISHED))
     return f"""
         WITH standing AS (
             SELECT id, wave, last_item,
@@ -171,5 +189,5 @@ def _screen_breakoff(instrument: Instrument) -> str:
         LEFT JOIN times t ON t.wave = w.wave AND t.item = c.item
         LEFT JOIN answers a ON a.wave = w.wave AND a.item = c.item
         LEFT JOIN ends e ON e.wave = w.wave AND e.item = c.item
-        WHERE c.instrument = {_quoted(instrument.reference)}
+        WHERE c.instrument = {quoted(instrument.reference)}
     """

@@ -1,0 +1,102 @@
+"""The quality report of a wave: `main.py quality`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gateway.commands import read_waves
+from gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from storage.analysis.quality import Quality
+
+
+def commands(context: Callable[..., Settings]) -> typer.Typer:
+    """The verb; `context` reads the settings."""
+    app = typer.Typer()
+
+    @app.command()
+    def quality(
+        wave: Annotated[str, typer.Option(help="A wave by its id; the wave file's if not given.")] = "",
+        out: Annotated[
+            Path | None, typer.Option(help="Folder for quality.json and quality.html. None: a summary only.")
+        ] = None,
+        staff: Annotated[
+            bool,
+            typer.Option("--staff", help="With --out: exact figures, and a list of the flagged interviews."),
+        ] = False,
+        margins: Annotated[
+            Path | None, typer.Option(help="The office's population totals, CSV. None: unweighted.")
+        ] = None,
+        wealth: Annotated[Path | None, typer.Option(help="The office's wealth score, TOML.")] = None,
+    ) -> None:
+        """How good a wave's data are: response, break-off, missing answers, doubtful interviews, coverage."""
+        from datetime import UTC, datetime
+
+        from storage.analysis.domains import load_wealth
+        from storage.analysis.margins import load_margins
+        from storage.analysis.plan import load_plan
+        from storage.analysis.quality import aapor_rates
+        from storage.analysis.quality import quality as report_of
+        from storage.analysis.quality_files import public_files, staff_files, write_files
+        from storage.analysis.release import all_versions
+        from storage.database import check_schema, open_engine
+
+        if staff and out is None:
+            raise typer.BadParameter("--staff writes files: give --out FOLDER too")
+        settings = context(run_folder=True)
+        ours = read_waves(settings)[0]
+        instrument, name = ours.instrument, wave or ours.id
+        points = load_wealth(wealth, instrument) if wealth else None
+        plan = load_plan(settings.release_file, instrument, points)
+        engine = open_engine(settings.database_url)
+        check_schema(engine)
+        made = report_of(
+            engine, instrument, name, made=datetime.now(UTC).date(), rates=aapor_rates(engine, name),
+            margins=load_margins(margins, instrument, points) if margins else None, wealth=points,
+            limits=plan.limits, fewest=plan.fewest, probability_sample=plan.probability_sample,
+        )  # fmt: skip
+        engine.dispose()
+        if not made.quality.interviews:
+            typer.echo(f"Wave {name} has no interviews; see `main.py wave list`.", err=True)
+            raise typer.Exit(1)
+        _say(made.quality)
+        if out is None:
+            typer.echo("Write the report with: python main.py quality --out FOLDER")
+            return
+        if staff:
+            files = staff_files(made, instrument)
+        else:
+            earlier = [r.estimates for r in all_versions(settings.releases_dir, name)]
+            files = public_files(made.quality, instrument, plan.rules, earlier)
+        for path in write_files(files, out):
+            typer.echo(path)
+
+    return app
+
+
+def _say(report: "Quality") -> None:
+    """The summary, exact: a terminal is staff's."""
+    from rich.console import Console
+    from rich.table import Table
+
+    def percent(share: float | None) -> str:
+        return "" if share is None else f"{share:.1%}"
+
+    table = Table("", "n", "of", "share", title=f"Wave {report.wave}: quality of the data")
+    for p in (report.completion, *report.dispositions):
+        table.add_row(
+            "completed" if p is report.completion else p.key, f"{p.n:,}", f"{p.of:,}", percent(p.share)
+        )
+    table.add_section()
+    for p in (*report.flags, report.doubtful):
+        table.add_row(f"flag: {p.key}", f"{p.n:,}", f"{p.of:,}", percent(p.share))
+    Console().print(table)
+    for rate in report.rates.rates if report.rates else ():
+        typer.echo(f"{rate.name} {percent(rate.value)}  {rate.formula}")
+    for w in report.weights if report.weighted else ():
+        typer.echo(f"Design effect of weighting{f' ({w.block})' if w.block else ''}: {w.deff:.2f}")
+    if report.no_figures:
+        typer.echo(f"No figures without the doubtful interviews: {report.no_figures}")

@@ -1,0 +1,290 @@
+"""The public pages: results, downloads, open data. Everything in them comes from the releases' folder.
+
+    /results                         the release issued last, in the reader's language
+    /results/{wave}/{version}        one release, for good
+    /results/{wave}/{version}/{file} its files
+    /open-data                       licence, citation, versions, checksums
+    /open-data/catalogue.jsonld      the same for machines
+
+A page is made once for each release, service and language and kept; making it happens off the event loop,
+so that no hop waits for it.
+"""
+
+import asyncio
+import json
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from flows.instrument import Instrument
+from gateway.pages import HEADERS, static_versions, templates
+from gateway.pages.boundaries import Boundaries
+from gateway.pages.charts import CLASSES, LINE
+from gateway.pages.words import LANGUAGES, Words, language_of, words_of
+from gateway.published import Edition, Published
+from gateway.results_page import citation, view
+from storage.analysis.exports.dcat import MEDIA_TYPES
+from storage.analysis.labels import Labels, labels_of
+
+log = logging.getLogger("dial16.results")
+
+_PAGES_KEPT = 64
+_PAGE_SECONDS = 300  # that a reader's browser, or a cache between, keeps a page without asking
+_FOR_GOOD = "public, max-age=31536000, immutable"
+
+PUBLIC_HEADERS = {name: value for name, value in HEADERS.items() if name != "Cache-Control"} | {
+    "Cache-Control": f"public, max-age={_PAGE_SECONDS}",
+    "Vary": "Accept-Language",
+}
+
+
+class ResultsPages:
+    """The pages, rendered from what is published. `address`: of this site on the web; "" = not known."""
+
+    def __init__(
+        self,
+        published: Published,
+        instrument: Instrument,
+        *,
+        boundaries: Boundaries | None = None,
+        address: str = "",
+    ):
+        self._published, self._instrument = published, instrument
+        self._boundaries, self._address = boundaries, address.rstrip("/")
+        self._where = f"{self._address}/results" if address else ""
+        self._templates = templates()
+        self._static = static_versions()
+        self._kept: OrderedDict[tuple[object, ...], str] = OrderedDict()
+
+    def labels(self, words: Words) -> Labels:
+        known = self._instrument.languages
+        return labels_of(self._instrument, words.code if words.code in known else "")
+
+    def results(self, wave: str, version: int, service: str, code: str) -> tuple[str, int]:
+        """The page and its status; wave "": of the release issued last."""
+        editions = self._published.editions()
+        if not wave:
+            shown = next((e for e in editions if e.newest), None)
+        else:
+            shown = next((e for e in editions if (e.wave, e.version) == (wave, version)), None)
+        if shown is None or service not in {e.service for e in shown.national}:
+            service = ""  # the first; so that nobody fills the shelf of kept pages with names of their own
+        key = ("results", shown and (shown.wave, shown.version), wave, service, code, _named(editions))
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key], 200
+        words = words_of(code)
+        release = self._published.release(shown.wave, shown.version) if shown else None
+        if shown is None or release is None:
+            page = self._render(
+                "results_none.html", words, "/results", editions=editions, asked=bool(wave), query={}
+            )
+            return page, 404 if wave else 200
+        labels = self.labels(words)
+        base = f"/results/{shown.wave}/{shown.version}"
+        made = view(
+            release, editions, service, self._instrument, labels, words, self._boundaries,
+            self._where,
+        )  # fmt: skip
+        page = self._render(
+            "results.html", words, base if wave else "/results",
+            v=made, r=release, edition=shown, editions=editions, staff=False,
+            query={"service": made.service},
+        )  # fmt: skip
+        return self._keep(key, page), 200
+
+    def open_data(self, code: str) -> str:
+        editions = self._published.editions()
+        key = ("open", code, _named(editions))
+        if key in self._kept:
+            return self._kept[key]
+        words = words_of(code)
+        newest = next((e for e in editions if e.newest), None)
+        release = self._published.release(newest.wave, newest.version) if newest else None
+        files = []
+        if newest is not None:
+            folder = self._published.folder(newest.wave, newest.version)
+            sums = self._published.sums(newest.wave, newest.version)
+            files = [
+                (name, words.file(name), (folder / name).stat().st_size, digest)
+                for name, digest in sums.items()
+                if folder is not None and (folder / name).is_file()
+            ]
+        page = self._render(
+            "open_data.html", words, "/open-data",
+            r=release, editions=editions, files=files, query={},
+            citation=citation(release, words, self._where) if release else "",
+        )  # fmt: skip
+        return self._keep(key, page)
+
+    def catalogue(self) -> str:
+        """Every release as an entry of one DCAT catalogue."""
+        editions = self._published.editions()
+        key = ("catalogue", _named(editions))
+        if key in self._kept:
+            return self._kept[key]
+        entries: list[Any] = []
+        context: Any = {}
+        owner = ""
+        for edition in editions:
+            folder = self._published.folder(edition.wave, edition.version)
+            try:
+                entry = json.loads((folder / "dcat.jsonld").read_text("utf-8")) if folder else None
+            except (OSError, ValueError) as error:
+                log.error("%s/%d: dcat.jsonld: %s", edition.wave, edition.version, type(error).__name__)
+                continue
+            if entry is None:
+                continue
+            context = entry.pop("@context", context)
+            owner = owner or entry.get("dct:publisher", {}).get("foaf:name", "")
+            base = f"{self._address}/results/{edition.wave}/{edition.version}/"
+            if str(entry.get("@id", "")).startswith("."):  # published before the address was known
+                entry["@id"] = base
+                for file in entry.get("dcat:distribution", []):
+                    file["dcat:downloadURL"]["@id"] = base + file["dcat:downloadURL"]["@id"]
+            entries.append(entry)
+        catalogue = {
+            "@context": context,
+            "@id": f"{self._address}/open-data/catalogue.jsonld",
+            "@type": "dcat:Catalog",
+            "dct:title": {"@language": "en", "@value": "SDG indicator 16.6.2: releases"},
+            "dct:publisher": {"@type": "foaf:Organization", "foaf:name": owner},
+            "dcat:dataset": entries,
+        }
+        return self._keep(key, json.dumps(catalogue, ensure_ascii=False, indent=1) + "\n")
+
+    def file(self, wave: str, version: int, name: str) -> tuple[Path, str] | None:
+        """A file of a release and its digest; only files that were issued with it, and their checksums."""
+        folder = self._published.folder(wave, version)
+        if folder is None:
+            return None
+        path = folder / name
+        digest = self._published.sums(wave, version).get(name)
+        if name == "SHA256SUMS" and path.is_file():
+            digest = sha256(path.read_bytes()).hexdigest()
+        return (path, digest) if digest is not None and path.is_file() else None
+
+    def _render(
+        self, template: str, words: Words, path: str, query: Mapping[str, str], **values: object
+    ) -> str:
+        others = [
+            (code, words_of(code)["language"], f"{path}?{urlencode({**query, 'lang': code})}")
+            for code in LANGUAGES
+        ]
+        rendered: str = self._templates.get_template(template).render(
+            static=self._static,
+            w=words,
+            path=path,
+            languages=others,
+            classes=CLASSES,
+            line=LINE,
+            **values,
+        )
+        return rendered
+
+    def _keep(self, key: tuple[object, ...], page: str) -> str:
+        self._kept[key] = page
+        while len(self._kept) > _PAGES_KEPT:
+            self._kept.popitem(last=False)
+        return page
+
+
+def _named(editions: tuple[Edition, ...]) -> tuple[tuple[str, int], ...]:
+    return tuple((e.wave, e.version) for e in editions)
+
+
+# ---------------------------------------------------------------- routes
+
+
+def results_routes(pages: ResultsPages) -> list[BaseRoute]:
+    """The public pages' routes."""
+
+    async def results(request: Request) -> Response:
+        wave = request.path_params.get("wave", "")
+        version = request.path_params.get("version", 0)
+        service = request.query_params.get("service", "")[:32]
+        page, status = await asyncio.to_thread(pages.results, wave, version, service, _language(request))
+        return _answer(request, page, "text/html; charset=utf-8", status)
+
+    async def wave_only(request: Request) -> Response:
+        """A wave without a version: its newest."""
+        editions = await asyncio.to_thread(pages._published.editions)
+        wave = request.path_params["wave"]
+        newest = next((e for e in editions if e.wave == wave and e.newest), None)
+        if newest is None:
+            return await results(request)
+        query = f"?{request.url.query}" if request.url.query else ""
+        return RedirectResponse(f"/results/{newest.wave}/{newest.version}{query}", 302, PUBLIC_HEADERS)
+
+    async def file(request: Request) -> Response:
+        params = request.path_params
+        found = await asyncio.to_thread(pages.file, params["wave"], params["version"], params["name"])
+        if found is None:
+            return Response(
+                "no such file in this release\n", 404, {**PUBLIC_HEADERS, "Content-Type": "text/plain"}
+            )
+        path, digest = found
+        headers = {
+            "ETag": f'"{digest}"', "Cache-Control": _FOR_GOOD, "X-Content-Type-Options": "nosniff",
+            "Content-Security-Policy": "default-src 'none'; sandbox",
+        }  # fmt: skip
+        if _is_known(request, headers["ETag"]):
+            return Response(status_code=304, headers=headers)
+        kind = MEDIA_TYPES.get(path.suffix, "text/plain")
+        shown = path.suffix in (".json", ".jsonld", ".md", ".yml", "")
+        if kind.startswith("text/"):
+            kind += "; charset=utf-8"
+        return FileResponse(
+            path, headers=headers, media_type=kind,
+            filename=f"16-6-2_{params['wave']}_{params['version']}_{path.name}" if not shown else None,
+        )  # fmt: skip
+
+    async def open_data(request: Request) -> Response:
+        page = await asyncio.to_thread(pages.open_data, _language(request))
+        return _answer(request, page, "text/html; charset=utf-8")
+
+    async def catalogue(request: Request) -> Response:
+        return _answer(request, await asyncio.to_thread(pages.catalogue), "application/ld+json")
+
+    def route(path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
+        return Route(path, endpoint, methods=["GET"])  # and HEAD
+
+    return [
+        route("/results", results),
+        route("/results/{wave}", wave_only),
+        route("/results/{wave}/{version:int}", results),
+        route("/results/{wave}/{version:int}/{name}", file),
+        route("/open-data", open_data),
+        route("/open-data/catalogue.jsonld", catalogue),
+    ]
+
+
+def _language(request: Request) -> str:
+    return language_of(request.query_params.get("lang", ""), request.headers.get("accept-language", ""))
+
+
+def _answer(request: Request, text: str, kind: str, status: int = 200) -> Response:
+    headers = {
+        **PUBLIC_HEADERS,
+        "Content-Type": kind,
+        "ETag": f'W/"{sha256(text.encode()).hexdigest()[:20]}"',
+    }
+    if status == 200 and _is_known(request, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    return Response(text, status, headers)
+
+
+def _is_known(request: Request, etag: str) -> bool:
+    """Whether the reader has it already (RFC 9110, If-None-Match: a weak comparison)."""
+    given = request.headers.get("if-none-match", "")
+    return given.strip() == "*" or etag.removeprefix("W/") in [
+        tag.strip().removeprefix("W/") for tag in given.split(",")
+    ]

@@ -1,0 +1,228 @@
+"""What of a quality report may be read outside: the same disclosure rules as the figures', no small cells.
+
+Counts of 1 to `least` - 1 are hidden. What is hidden next to a published total must not follow from it: where
+the hidden parts of a whole are one only, or add up to less than `least`, the next smallest goes with them.
+What is left is rounded to `rounding`; shares have one decimal, or none on a base under a hundred. Nought is
+shown: that nobody did something tells of nobody.
+
+Figures with and without the doubtful interviews are two tables that can be subtracted, and the difference is
+what the doubtful ones said. So all three go through disclosure control as one table, "all = doubtful + rest",
+beside what the release hides already: the rest is hidden wherever the doubtful are too few, or all alike.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+
+from storage.analysis.disclosure import DisclosureRules, key, protect, rounded
+from storage.analysis.display import decimals, display
+from storage.analysis.estimates import Domain, Estimate, blanked
+from storage.analysis.quality import (
+    Coverage,
+    ItemQuality,
+    Mix,
+    Pair,
+    Part,
+    Quality,
+    Rates,
+    StraightService,
+    Timing,
+)
+from storage.analysis.release import Rules
+from storage.analysis.sensitivity import DOUBTFUL, Category, Weighting
+
+HIDDEN = "c"
+#: What names an estimate: wave, service, measure, domain.
+Key = tuple[str, str, str, Domain]
+_FEW = 100  # base under which a percentage has no decimal, as in `display`
+
+
+def hide(counts: Sequence[int], least: int) -> list[bool]:
+    """Which parts of a published whole are hidden. Noughts never are."""
+    hidden = [0 < n < least for n in counts]
+    while any(hidden):
+        out = [n for n, h in zip(counts, hidden, strict=True) if h]
+        shown = [(n, k) for k, (n, h) in enumerate(zip(counts, hidden, strict=True)) if not h and n]
+        if (len(out) > 1 and sum(out) >= least) or not shown:
+            break
+        hidden[min(shown)[1]] = True
+    return hidden
+
+
+class _Public:
+    def __init__(self, rules: DisclosureRules):
+        self.rules = rules
+
+    def count(self, n: int | None) -> int | None:
+        """Rounded."""
+        if n is None:
+            return None
+        return int((n + self.rules.rounding / 2) // self.rules.rounding) * self.rules.rounding
+
+    def small(self, n: int | None) -> bool:
+        return n is not None and 0 < n < self.rules.least
+
+    def shown(self, p: Part) -> Part:
+        places = 3 if (p.of or 0) >= _FEW else 2
+        share = None if p.share is None else round(p.share, places)
+        return replace(p, n=self.count(p.n), of=self.count(p.of), share=share)
+
+    def one(self, p: Part) -> Part:
+        """A part beside its complement, which is published with it."""
+        if self.small(p.n) or self.small((p.of or 0) - (p.n or 0)) or self.small(p.of):
+            return Part(p.key, None, None if self.small(p.of) else self.count(p.of), None, HIDDEN)
+        return self.shown(p)
+
+    def whole(self, parts: Sequence[Part]) -> tuple[Part, ...]:
+        """All parts of one whole."""
+        hidden = hide([p.n or 0 for p in parts], self.rules.least)
+        return tuple(
+            Part(p.key, None, self.count(p.of), None, HIDDEN) if h else self.shown(p)
+            for p, h in zip(parts, hidden, strict=True)
+        )
+
+    def timing(self, t: Timing) -> Timing:
+        if self.small(t.n):
+            return Timing(None, None, HIDDEN)
+        return Timing(self.count(t.n), t.median_seconds)
+
+
+def public(report: Quality, rules: Rules, hidden_before: Collection[Key] = ()) -> Quality:
+    """The report as it may be read outside. hidden_before: keys of what the wave's releases hide."""
+    ours = _Public(rules.disclosure)
+    items = _items(ours, report.items)
+    return replace(
+        report,
+        interviews=ours.count(report.interviews),
+        simulated=ours.count(report.simulated),
+        public=True,
+        rates=_rates(ours, report.rates),
+        dispositions=ours.whole(report.dispositions),
+        completion=ours.one(report.completion),
+        items=items,
+        mixes={name: _mixes(ours, mix) for name, mix in report.mixes.items()},
+        straight=tuple(
+            StraightService(s.service, p, None if p.mark else _round(s.expected, 3))
+            for s in report.straight
+            for p in [ours.one(s.alike)]
+        ),
+        flags=tuple(ours.one(p) for p in report.flags),
+        doubtful=ours.one(report.doubtful),
+        happenings=tuple(ours.one(p) for p in report.happenings),
+        conflicts=tuple(ours.one(p) for p in report.conflicts),
+        coverage=tuple(_coverage(ours, c) for c in report.coverage),
+        weights=tuple(_weighting(ours, w) for w in report.weights if not ours.small(w.respondents)),
+        figures=_figures(report.figures, rules, hidden_before),
+        no_figures="not comparable" if report.no_figures else "",
+        rules=rules.disclosure,
+    )
+
+
+def _round(value: float | None, places: int) -> float | None:
+    return None if value is None else round(value, places)
+
+
+def _rates(ours: _Public, rates: Rates | None) -> Rates | None:
+    if rates is None:
+        return None
+    names = list(rates.counts)
+    hidden = hide([rates.counts[name] or 0 for name in names], ours.rules.least)
+    counts = {
+        name: None if h else ours.count(rates.counts[name]) for name, h in zip(names, hidden, strict=True)
+    }
+    return Rates(
+        counts,
+        _round(rates.e, 3),
+        tuple(replace(r, value=None if any(hidden) else _round(r.value, 3)) for r in rates.rates),
+    )
+
+
+def _items(ours: _Public, items: Sequence[ItemQuality]) -> tuple[ItemQuality, ...]:
+    """Those who left are parts of one whole over the items; answers are, within each."""
+    gone = hide([i.left.n or 0 for i in items], ours.rules.least)
+    found = []
+    for item, hidden in zip(items, gone, strict=True):
+        left = ours.one(item.left)
+        if hidden:
+            left = Part(item.left.key, None, None, None, HIDDEN)
+        few = ours.small(item.invalid)
+        found.append(
+            replace(
+                item,
+                left=left,
+                answers=ours.whole(item.answers),
+                invalid=None if few else ours.count(item.invalid),
+                per_100=None if few else _round(item.per_100, 1),
+                ussd=ours.timing(item.ussd),
+                sms=ours.timing(item.sms),
+                mark=HIDDEN if few else "",
+            )
+        )
+    return tuple(found)
+
+
+def _mixes(ours: _Public, mixes: Sequence[Mix]) -> tuple[Mix, ...]:
+    shown = ours.whole([m.interviews for m in mixes])
+    return tuple(
+        Mix(
+            m.key, s,
+            Part(m.complete.key, None, None, None, HIDDEN) if s.mark else ours.one(m.complete),
+        )
+        for m, s in zip(mixes, shown, strict=True)
+    )  # fmt: skip
+
+
+def _coverage(ours: _Public, table: Coverage) -> Coverage:
+    counts = [c.n or 0 for c in table.categories]
+    hidden = hide([*counts, table.not_known or 0], ours.rules.least)
+    total = sum(counts)
+    places = 3 if total >= _FEW else 2
+    return replace(
+        table,
+        categories=tuple(
+            Category(c.category, None, None, c.population, HIDDEN)
+            if h
+            else replace(c, n=ours.count(c.n), share=_round(c.share, places))
+            for c, h in zip(table.categories, hidden, strict=False)
+        ),
+        not_known=None if hidden[-1] else ours.count(table.not_known),
+    )
+
+
+def _weighting(ours: _Public, w: Weighting) -> Weighting:
+    """The extreme weights are those of single people: left out."""
+    return replace(
+        w, respondents=ours.count(w.respondents) or 0, n_eff=float(ours.count(int(w.n_eff)) or 0),
+        deff=round(w.deff, 2), deff_before=round(w.deff_before, 2), least=None, most=None,
+        at_cap=None,
+    )  # fmt: skip
+
+
+def _figures(pairs: Sequence[Pair], rules: Rules, hidden_before: Collection[Key]) -> tuple[Pair, ...]:
+    """One pattern of suppression on both columns."""
+    every = [p.every for p in pairs]
+    apart = [
+        replace(p.every, domain=DOUBTFUL, n=p.every.n - p.rest.n, positive=p.every.positive - p.rest.positive)
+        for p in pairs
+    ]
+    out = {k for k in hidden_before if not k[3]}
+    keep = {key(e) for e in every} - out
+    try:
+        safe = protect([*every, *(p.rest for p in pairs), *apart], rules.disclosure, out, keep)
+    except ValueError:  # nothing left to hide: nothing is compared
+        return ()
+    of = {
+        key(e): rounded(e, decimals(e, rules.display), rules.disclosure) for e in display(safe, rules.display)
+    }
+    found = []
+    for p in pairs:
+        a, b = of[key(p.every)], of[key(p.rest)]
+        marks = {a.mark, b.mark} & {HIDDEN, "u"}
+        if marks:  # a figure that one column hides is in neither
+            a, b = (blanked(e, min(marks)) for e in (a, b))
+        found.append(Pair(a, b))
+    return tuple(found)
+
+
+def hidden_keys(releases: Iterable[Sequence[Estimate]]) -> set[Key]:
+    """What these releases' figures hide."""
+    return {key(e) for figures in releases for e in figures if e.mark == HIDDEN}

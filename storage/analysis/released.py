@@ -1,0 +1,71 @@
+"""What is published, in the database: a copy of each release's figures for SQL and the results API.
+
+The folder of a release stays the original (`publishing`); this is made from it and can be made again.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, insert, select
+
+from storage.analysis.estimates import Estimate
+from storage.analysis.release import Release, ReleaseError, load_release, versions, wave_folder, waves
+from storage.database import writing
+from storage.models import ReleasedEstimate, ReleasedVersion, table_of
+
+_release, _estimate = table_of(ReleasedVersion), table_of(ReleasedEstimate)
+_HIDDEN, _UNRELIABLE = "c", "u"
+#: What a figure may show; of a mark "u" the base and the counts alone, of "c" nothing.
+_COUNTS = ("n", "not_applicable", "dont_know", "refused", "not_reached")
+_SHARES = ("share", "se", "low", "high")
+
+
+def keep_releases(engine: Engine, out: Path) -> int:
+    """Take in the versions under `out` that the database does not have yet; how many.
+
+    Safe to run at any time. Raises ReleaseError for a folder that is no release, after taking in the others.
+    """
+    faults = []
+    taken = 0
+    for wave in waves(out):
+        for version in versions(out, wave):
+            try:
+                with writing(engine) as db:
+                    if not _has(db, wave, version):
+                        keep_release(db, load_release(wave_folder(out, wave) / str(version)))
+                        taken += 1
+            except ReleaseError as error:
+                faults.append(str(error))
+    if faults:
+        raise ReleaseError("\n".join(faults))
+    return taken
+
+
+def keep_release(db: Connection, release: Release) -> None:
+    """Take in one release. A version that is there already stays as it is: releases never change."""
+    if _has(db, release.wave, release.version):
+        return
+    same = {c.name: getattr(release, c.name) for c in _release.columns}
+    db.execute(insert(_release), [same])
+    rows = [_row(release, position, e) for position, e in enumerate(release.estimates)]
+    if rows:
+        db.execute(insert(_estimate), rows)
+
+
+def _has(db: Connection, wave: str, version: int) -> bool:
+    found = select(_release.c.version).where(_release.c.wave == wave, _release.c.version == version)
+    return db.execute(found).first() is not None
+
+
+def _row(release: Release, position: int, e: Estimate) -> Mapping[str, Any]:
+    (variable, category), (variable_2, category_2) = (*e.domain, ("", ""), ("", ""))[:2]
+    counts = dict.fromkeys(_COUNTS) if e.mark == _HIDDEN else {name: getattr(e, name) for name in _COUNTS}
+    hidden = e.mark in (_HIDDEN, _UNRELIABLE)
+    shares = dict.fromkeys(_SHARES) if hidden else {name: getattr(e, name) for name in _SHARES}
+    return {
+        "wave": release.wave, "version": release.version, "position": position, "period": e.period,
+        "service": e.service, "measure": e.measure, "variable": variable, "category": category,
+        "variable_2": variable_2, "category_2": category_2, **counts, **shares, "mark": e.mark,
+        "notes": "; ".join(e.notes),
+    }  # fmt: skip

@@ -1,0 +1,227 @@
+"""What the doubtful interviews do to the figures: the national table with them and without, and who came.
+
+Without them the rest is raked anew to the same margins, as it would be if they had not been there. The rest
+of this module is what else the respondents' file tells: its composition beside the population's, and what
+weighting costs.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from sqlalchemy import Connection, select
+
+from flows.instrument import Instrument
+from storage.analysis.domains import NOT_KNOWN, Variable, Wealth, variables
+from storage.analysis.estimates import MODELLED, UNWEIGHTED, Domain, Estimate
+from storage.analysis.intervals import Ints, kish
+from storage.analysis.margins import Margins
+from storage.analysis.raking import Limits, RakingError
+from storage.analysis.shares import item_states
+from storage.analysis.sheets import Sheet
+from storage.analysis.table import File, _file, _service
+from storage.database import among
+from storage.models import Interview, table_of
+
+_interview = table_of(Interview)
+#: Of an estimate without the doubtful interviews, and of those alone: how `disclosure` sees them.
+REST: Domain = (("doubtful", "no"),)
+DOUBTFUL: Domain = (("doubtful", "yes"),)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One national figure, from all interviews and without the doubtful ones."""
+
+    every: Estimate
+    rest: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """How many respondents are in a category, beside its part of the population."""
+
+    category: str
+    n: int | None
+    share: float | None  # of those in any category of the table
+    population: float | None  # None: the office gave no total
+    mark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Respondents by one variable or cross; `source` "" where there is nothing to compare with."""
+
+    table: str
+    variables: tuple[str, ...]
+    source: str
+    issued: str
+    categories: tuple[Category, ...]
+    not_known: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Weighting:
+    """What weights cost one block's services. Kish's design effect: n sum w^2 / (sum w)^2."""
+
+    block: str
+    respondents: int
+    n_eff: float
+    deff_before: float  # of the base weights
+    deff: float
+    least: float | None  # weights, as multiples of their mean
+    most: float | None
+    raked: bool
+    at_cap: int | None  # respondents whose weight is at a cap
+    joined: int  # categories of margins that had to join another
+
+
+def respondents_of(db: Connection, interviews: Collection[str]) -> frozenset[str]:
+    """The pseudonyms behind interviews."""
+    if not interviews:
+        return frozenset()
+    found = db.execute(select(_interview.c.respondent).where(among(db, _interview.c.id, interviews)))
+    return frozenset(found.scalars())
+
+
+def without(sheets: Sequence[Sheet], respondents: Collection[str]) -> list[Sheet]:
+    """The sheets less these respondents."""
+    out = np.array(sorted(respondents), dtype="S32")
+    kept = []
+    for sheet in sheets:
+        keep = ~np.isin(np.array(sheet.pseudonyms, dtype="S32"), out)
+        kept.append(
+            replace(
+                sheet,
+                marks=np.asfortranarray(sheet.marks[keep]),
+                given={block: rows[keep] for block, rows in sheet.given.items()},
+                pseudonyms=tuple(np.array(sheet.pseudonyms, dtype=object)[keep]),
+            )
+        )
+    return kept
+
+
+class National:
+    """The national figures of a file of respondents, and its weights."""
+
+    def __init__(
+        self,
+        instrument: Instrument,
+        wave: str,
+        period: str,
+        *,
+        margins: Margins | None = None,
+        wealth: Wealth | None = None,
+        limits: Limits | None = None,
+        fewest: int = 1,
+        probability_sample: bool = False,
+    ):
+        self.instrument, self.wave, self.period = instrument, wave, period
+        self.margins, self.limits, self.fewest = margins, limits, fewest
+        self.known = variables(instrument, wealth)
+        self.notes = (*(() if margins else (UNWEIGHTED,)), *(() if probability_sample else (MODELLED,)))
+
+    def figures(self, sheets: Sequence[Sheet]) -> tuple[list[Estimate], list[Weighting]]:
+        """As `table_16_6_2` computes them. Raises RakingError."""
+        estimates: list[Estimate] = []
+        weightings: list[Weighting] = []
+        files: dict[bool | str, File] = {}
+        items = self.instrument.items
+        overall = [i for i in items if i.role == "overall" and i.service]
+        for service, item in {i.service: i for i in reversed(overall)}.items():
+            block = self.instrument.blocks[item.block].id
+            key = block if any(block in sheet.given for sheet in sheets) else True
+            if key not in files:
+                files[key] = _file(sheets, block, self.known, self.margins, self.limits, self.fewest, None)
+                weightings += _weighting("" if key is True else block, files[key])
+            states = item_states(self.instrument, service, [(s.group.instrument, s.marks) for s in sheets])
+            for found in _service(files[key], states, [()], self.known):
+                estimates += (
+                    replace(e, wave=self.wave, period=self.period, service=service, notes=self.notes)
+                    for e in found
+                )
+        order = {service: n for n, service in enumerate(dict.fromkeys(i.service for i in items))}
+        estimates.sort(key=lambda e: order[e.service])
+        return estimates, weightings
+
+    def compare(
+        self, sheets: Sequence[Sheet], respondents: Collection[str]
+    ) -> tuple[tuple[Pair, ...], tuple[Weighting, ...], str]:
+        """Every figure with and without these respondents; the weights with them; why there is no
+        comparison, "" if there is one: without them the rest may not fit the margins any more.
+        """
+        every, weightings = self.figures(sheets)
+        try:
+            rest, _ = self.figures(without(sheets, respondents)) if respondents else (every, [])
+        except RakingError as error:
+            return (), tuple(weightings), str(error)
+        pairs = tuple(Pair(e, replace(r, domain=REST)) for e, r in zip(every, rest, strict=True))
+        return pairs, tuple(weightings), ""
+
+
+def _weighting(block: str, file: File) -> list[Weighting]:
+    design, report = file.design, file.report
+    n = int(design.counts.sum())
+    if not n:
+        return []
+    mean = float((design.weight * design.counts).sum() / n)
+    n_eff, deff = kish(design.weight, design.counts)
+    return [
+        Weighting(
+            block, n, n_eff, kish(design.base, design.counts)[1], deff,
+            float(design.weight.min() / mean), float(design.weight.max() / mean), report is not None,
+            report.at_cap if report else 0, len(report.joined) if report else 0,
+        )
+    ]  # fmt: skip
+
+
+def coverage(
+    sheets: Sequence[Sheet], known: Sequence[Variable], margins: Margins | None
+) -> tuple[Coverage, ...]:
+    """Respondents by each of the office's tables; then by each variable that none of them is about."""
+    codes: dict[str, Ints] = {
+        v.id: np.concatenate(
+            [np.zeros(0, dtype=np.int64), *(v.of(s.group.instrument, s.marks) for s in sheets)]
+        )
+        for v in known
+    }
+    found = []
+    tables = margins.tables if margins else ()
+    targets = margins.targets(known, codes) if margins else []
+    for table, target in zip(tables, targets, strict=True):
+        population = float(target.totals.sum())
+        shares = [float(t) / population if population else None for t in target.totals]
+        found.append(
+            _covered(
+                table.name, table.variables, table.source, table.issued.isoformat(), target.categories,
+                target.of, shares,
+            )
+        )  # fmt: skip
+    told = {table.variables for table in tables}
+    for v in known:
+        if (v.id,) not in told:
+            found.append(
+                _covered(v.id, (v.id,), "", "", v.categories, codes[v.id], [None] * len(v.categories))
+            )
+    return tuple(found)
+
+
+def _covered(
+    name: str,
+    variables_: tuple[str, ...],
+    source: str,
+    issued: str,
+    categories: Sequence[str],
+    of: Ints,
+    population: Sequence[float | None],
+) -> Coverage:
+    inside = of[of != NOT_KNOWN]
+    counts = np.bincount(inside, minlength=len(categories)).tolist()
+    return Coverage(
+        name, variables_, source, issued,
+        tuple(
+            Category(c, n, n / len(inside) if len(inside) else None, p)
+            for c, n, p in zip(categories, counts, population, strict=True)
+        ),
+        len(of) - len(inside),
+    )  # fmt: skip

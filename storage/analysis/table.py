@@ -1,0 +1,283 @@
+"""The 16.6.2 table of a wave: every service, measure and domain, from the database to `Estimate`s.
+
+    interviews -> marks (sheets) -> cells of respondents alike -> weights (raking) -> shares, errors
+
+Each service has its own file: the respondents to whom its block was given, with base weight 1/probability of
+that. Where everybody is given everything, which is the official rule, all services share one file and one
+raking. Inside a file respondents alike in everything that domains and margins use are one cell, and each
+figure is a sum over cells: a million interviews take no longer than their cells do.
+
+The conventions stand in docs/estimation.md, with their sources, and where they are applied: which interviews
+(`counted`, `sheets`), shares (`shares`), weights (`raking`), errors (`variance`), intervals (`intervals`).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from sqlalchemy import Engine, select
+
+from flows.instrument import Instrument
+from storage.analysis.counted import counted
+from storage.analysis.domains import NOT_KNOWN, Variable, Wealth, variables
+from storage.analysis.estimates import ATTRIBUTES, MODELLED, OVERALL, UNWEIGHTED, Domain, Estimate
+from storage.analysis.intervals import Floats, Ints
+from storage.analysis.margins import Margins
+from storage.analysis.raking import Limits, RakingReport, rake
+from storage.analysis.shares import States, item_states, mean_of_shares, share_of_item
+from storage.analysis.sheets import Basis, Progress, Sheet, read_groups, read_sheet
+from storage.analysis.variance import Design
+from storage.database import reading
+from storage.models import Interview, table_of
+
+#: Of a respondent, by pseudonym: stratum and base weight, from the sample's draw.
+Draw = Mapping[str, tuple[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """All figures of one wave, and what they rest on."""
+
+    basis: Basis
+    estimates: tuple[Estimate, ...]
+    margins: Margins | None  # None: unweighted
+    rakings: Mapping[str, RakingReport]  # by block
+    limits: Limits | None
+
+
+def waves_of(engine: Engine, instrument: Instrument) -> list[str]:
+    """The waves that have counted interviews, in the order in which they began: a trend goes over them."""
+    c = table_of(Interview).c
+    with reading(engine) as db:
+        rows = db.execute(select(c.wave, c.began_at).where(*counted(instrument)).order_by(c.began_at))
+        return list(dict.fromkeys(row.wave for row in rows))
+
+
+def table_16_6_2(
+    engine: Engine,
+    instrument: Instrument,
+    wave: str,
+    *,
+    margins: Margins | None = None,
+    wealth: Wealth | None = None,
+    crosses: Sequence[tuple[str, str]] = (),
+    limits: Limits | None = None,
+    fewest: int = 1,
+    draw: Draw | None = None,
+    probability_sample: bool = False,
+    period: str = "",
+    told: Progress | None = None,
+) -> Table:
+    """The figures: national, by each variable, by each of `crosses` (two variable ids, in release order).
+
+    Without `margins` unweighted, and noted so; `limits` caps the weights; a margin's category with fewer
+    than `fewest` respondents joins another by the file's rule. Without `draw` all respondents are one
+    stratum of base weight 1; with it, each respondent must be in it. `period`: the year, by default that
+    in which the last interview began. Nothing is suppressed here. Raises RakingError, NoMarks, ValueError.
+    """
+    known = variables(instrument, wealth)
+    ids = [v.id for v in known]
+    for cross in crosses:
+        if len(set(cross)) != 2 or not set(cross) <= set(ids):
+            raise ValueError(
+                f"cross {' by '.join(cross)}: name two different variables out of {', '.join(ids)}"
+            )
+    said: Progress = told or (lambda what, done, total: None)
+    with reading(engine) as db:
+        basis, groups = read_groups(db, instrument, wave)
+        sheets = [read_sheet(db, group, wave, said, draw is not None) for group in groups]
+    basis = replace(
+        basis, period=period or basis.period, respondents=sum(len(sheet.marks) for sheet in sheets)
+    )
+    breakdowns: list[tuple[str, ...]] = [(), *((i,) for i in ids), *crosses]
+    notes = (*(() if margins else (UNWEIGHTED,)), *(() if probability_sample else (MODELLED,)))
+    estimates: list[Estimate] = []
+    rakings: dict[str, RakingReport] = {}
+    files: dict[bool | str, File] = {}
+    services = list(dict.fromkeys(i.service for i in instrument.items if i.role == "overall" and i.service))
+    for n, service in enumerate(services):
+        said("computing", n, len(services))
+        block = next(
+            instrument.blocks[i.block].id
+            for i in instrument.items
+            if i.service == service and i.role == OVERALL
+        )
+        key = block if any(block in sheet.given for sheet in sheets) else True
+        if key not in files:
+            files[key] = _file(sheets, block, known, margins, limits, fewest, draw)
+        file = files[key]
+        if file.report is not None:
+            rakings[block] = file.report
+        states = item_states(instrument, service, [(s.group.instrument, s.marks) for s in sheets])
+        for figures in _service(file, states, breakdowns, known):
+            estimates += (
+                replace(e, wave=wave, period=basis.period, service=service, notes=notes) for e in figures
+            )
+    said("computing", len(services), len(services))
+    return Table(basis, tuple(estimates), margins, rakings, limits)
+
+
+@dataclass(frozen=True)
+class File:
+    """The respondents of a service, by cells of those alike in stratum, base weight and all variables."""
+
+    cell: Ints  # of each row of the sheets; -1: not given the block
+    codes: Mapping[str, Ints]  # variable -> each cell's category
+    design_cell: Ints  # each cell's place in the design, which knows only strata, base weights and margins
+    design: Design
+    report: RakingReport | None
+
+
+def _file(
+    sheets: Sequence[Sheet],
+    block: str,
+    known: Sequence[Variable],
+    margins: Margins | None,
+    limits: Limits | None,
+    fewest: int,
+    draw: Draw | None,
+) -> File:
+    strata, base, given = _draws(sheets, block, draw)
+    rows = {
+        v.id: np.concatenate(
+            [np.zeros(0, dtype=np.int64), *(v.of(s.group.instrument, s.marks) for s in sheets)]
+        )
+        for v in known
+    }
+    weights, weight_class = np.unique(base, return_inverse=True)
+    sizes = [len(v.categories) + 1 for v in known]
+    key = strata * len(weights) + weight_class
+    for v, size in zip(known, sizes, strict=True):
+        key = key * size + (rows[v.id] - NOT_KNOWN)
+    kept, inverse, counts = np.unique(key[given], return_inverse=True, return_counts=True)
+    cell = np.full(len(key), -1, dtype=np.int64)
+    cell[given] = inverse
+    codes: dict[str, Ints] = {}
+    rest = kept
+    for v, size in reversed(list(zip(known, sizes, strict=True))):
+        codes[v.id] = rest % size + NOT_KNOWN
+        rest = rest // size
+    stratum, base_of = rest // max(len(weights), 1), weights[rest % max(len(weights), 1)]
+
+    # The design's cells are coarser: variables that no margin uses make no difference to a weight.
+    coarse = rest
+    for v, size in zip(known, sizes, strict=True):
+        if margins is not None and v.id in margins.variables:
+            coarse = coarse * size + (codes[v.id] - NOT_KNOWN)
+    _, first, design_cell = np.unique(coarse, return_index=True, return_inverse=True)
+    held = np.bincount(design_cell, counts, minlength=len(first)).astype(np.int64)
+    design = Design(
+        stratum=np.unique(stratum, return_inverse=True)[1][first], base=base_of[first],
+        weight=base_of[first], counts=held,
+    )  # fmt: skip
+    if margins is None or not len(held):
+        return File(cell, codes, design_cell, design, None)
+    targets = margins.targets(known, {v: c[first] for v, c in codes.items()}, fewest)
+    raked = rake(design.base, held, targets, limits)
+    design = replace(design, weight=raked.weights, categories=raked.categories)
+    return File(cell, codes, design_cell, design, raked.report)
+
+
+def _draws(sheets: Sequence[Sheet], block: str, draw: Draw | None) -> tuple[Ints, Floats, np.ndarray]:
+    """Stratum, base weight, and whether given the block, of each row."""
+    names: dict[str, int] = {}
+    strata, base, given = [np.zeros(0, dtype=np.int64)], [np.zeros(0)], [np.zeros(0, dtype=np.bool_)]
+    for sheet in sheets:
+        n = len(sheet.marks)
+        given.append(sheet.given.get(block, np.ones(n, dtype=np.bool_)))
+        weight = np.full(n, 1 / sheet.group.probabilities.get(block, 1.0))
+        stratum = np.zeros(n, dtype=np.int64)
+        if draw is not None:
+            missing = sum(p not in draw for p in sheet.pseudonyms)
+            if missing:
+                raise ValueError(
+                    f"{missing} respondents are not in the draw: give all of them a stratum and a base weight"
+                )
+            for k, pseudonym in enumerate(sheet.pseudonyms):
+                name, drawn = draw[pseudonym]
+                stratum[k] = names.setdefault(name, len(names))
+                weight[k] *= drawn
+        strata.append(stratum)
+        base.append(weight)
+    return np.concatenate(strata), np.concatenate(base), np.concatenate(given)
+
+
+def _service(
+    file: File, states: States, breakdowns: Sequence[tuple[str, ...]], known: Sequence[Variable]
+) -> Iterator[list[Estimate]]:
+    """The figures of one service, domain by domain, each with attributes, their mean and overall."""
+    categories = {v.id: v.categories for v in known}
+    cells = len(file.design_cell)
+    counts = states.counts(file.cell, cells)
+    patterns = states.patterns(file.cell, cells)
+    for names in breakdowns:
+        domains, group = _domains(names, categories, file.codes, cells)
+        figures = {
+            item: share_of_item(file.design, file.design_cell, group, len(domains), counts[item])
+            for item in counts
+        }
+        mean = mean_of_shares(
+            file.design,
+            file.design_cell,
+            group,
+            len(domains),
+            patterns,
+            [counts[i] for i in states.attributes],
+        )
+        for n, domain in enumerate(domains):
+            measures = [(item, figures[item]) for item in states.attributes]
+            if states.attributes:
+                measures.append((ATTRIBUTES, mean))
+            measures.append((OVERALL, figures[states.overall]))
+            yield [column.estimate(n, measure, domain) for measure, column in measures]
+
+
+def _domains(
+    names: tuple[str, ...],
+    categories: Mapping[str, tuple[str, ...]],
+    codes: Mapping[str, Ints],
+    cells: int,
+) -> tuple[list[Domain], Ints]:
+    """The domains of a breakdown, and which of them each cell is in; -1 in none."""
+    domains: list[Domain] = [()]
+    group = np.zeros(cells, dtype=np.int64)
+    for name in names:
+        domains = [(*d, (name, category)) for d in domains for category in categories[name]]
+        lacking = (group == NOT_KNOWN) | (codes[name] == NOT_KNOWN)
+        group = np.where(lacking, NOT_KNOWN, group * len(categories[name]) + codes[name])
+    return domains, group
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Weights of a service block's respondents, for files of record and for checks."""
+
+    pseudonyms: tuple[str, ...]
+    base: Floats
+    weight: Floats  # the base weight where nothing was raked
+
+
+def respondent_weights(
+    engine: Engine,
+    instrument: Instrument,
+    wave: str,
+    *,
+    margins: Margins | None = None,
+    wealth: Wealth | None = None,
+    limits: Limits | None = None,
+    fewest: int = 1,
+    draw: Draw | None = None,
+) -> dict[str, Weights]:
+    """The weights under the figures of `table_16_6_2` with the same arguments, by block of services."""
+    known = variables(instrument, wealth)
+    with reading(engine) as db:
+        _, groups = read_groups(db, instrument, wave)
+        sheets = [read_sheet(db, group, wave, pseudonyms=True) for group in groups]
+    names = np.array([p for sheet in sheets for p in sheet.pseudonyms], dtype=object)
+    found = {}
+    for block in dict.fromkeys(instrument.blocks[i.block].id for i in instrument.items if i.role == OVERALL):
+        file = _file(sheets, block, known, margins, limits, fewest, draw)
+        given = file.cell >= 0
+        at = file.design_cell[file.cell[given]]
+        found[block] = Weights(tuple(names[given]), file.design.base[at], file.design.weight[at])
+    return found

@@ -1,0 +1,389 @@
+"""Releases: an immutable folder, its versions, and what may be asked beside them."""
+
+import csv
+import io
+import json
+import threading
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import openpyxl  # type: ignore[import-untyped]
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flows.instrument import load
+from storage.analysis import publishing
+from storage.analysis.differencing import Query, QueryRefused, may_serve, revision_faults, serve
+from storage.analysis.disclosure import reason
+from storage.analysis.estimates import Domain, Estimate
+from storage.analysis.labels import labels_of
+from storage.analysis.publishing import About, publish, verify
+from storage.analysis.release import (
+    Margin,
+    Release,
+    ReleaseError,
+    Rules,
+    latest,
+    load_release,
+    make,
+    percent,
+    versions,
+    waves,
+)
+from tests.figures_material import estimate, table
+from tests.test_release_rules import attack, crossed
+
+HERE = Path(__file__).resolve().parent.parent
+INSTRUMENT = load(HERE / "flows" / "sdg_16_6_2")
+LABELS = labels_of(INSTRUMENT)
+DAY = date(2026, 11, 23)
+#: One service, one-way: enough where only the folder matters.
+SMALL = [e for e in table() if e.service == "health" and len(e.domain) < 2]
+
+
+def about(**values: object) -> About:
+    given = {"wave": "w", "instrument": "sdg_16_6_2@2026.1", "owner": "Statistical Office", "contact": "0800",
+             "interviews": 1200, "software": "0.1.0+abc", "material": "m1"}  # fmt: skip
+    return About(**{**given, **values})  # type: ignore[arg-type]
+
+
+def issue(out: Path, estimates: list[Estimate], **values: object) -> Path:
+    reason_ = str(values.pop("reason", ""))
+    return publish(estimates, out, about(**values), LABELS, issued=DAY, reason=reason_)
+
+
+def test_a_release_is_a_whole_folder(tmp_path: Path) -> None:
+    folder = issue(tmp_path, table())
+    assert folder == tmp_path / "w" / "1"
+    assert sorted(f.name for f in folder.iterdir()) == [
+        "16-6-2.yml", "16-6-2_age.px", "16-6-2_disability.px", "16-6-2_national.px", "16-6-2_region-sex.px",
+        "16-6-2_region.px", "16-6-2_residence.px", "16-6-2_sex-age.px", "16-6-2_sex.px", "16-6-2_wealth.px",
+        "CHANGELOG.md", "SHA256SUMS", "dcat.jsonld", "estimates.csv", "estimates.xlsx",
+        "indicator_16-6-2.csv", "release.json",
+    ]  # fmt: skip
+    assert verify(folder) == []
+    assert not [f for f in (tmp_path / "w").iterdir() if f.name.startswith(".")]
+    assert all(f.stat().st_mode & 0o222 == 0 for f in folder.iterdir())
+    assert waves(tmp_path) == ["w"]
+    assert versions(tmp_path, "w") == [1]
+
+
+def test_what_is_read_back_is_what_was_released(tmp_path: Path) -> None:
+    made = table()
+    given = about(weighted=True, margins=(Margin("region", "Census 2021", "2021-06-27"),))
+    folder = publish(made, tmp_path, given, LABELS, issued=DAY)
+    release = load_release(folder)
+    assert release.estimates == make(made, Rules())
+    assert (release.wave, release.version, release.issued) == ("w", 1, "2026-11-23")
+    assert (release.margins, release.rules) == (given.margins, Rules())
+    assert "Not a probability sample" in release.caution
+    assert "Unweighted" not in release.caution
+    data = json.loads((folder / "release.json").read_text("utf-8"))
+    assert data["rules"]["disclosure"]["least"] == 10
+    assert data["rules"]["display"]["ratio"] == 1.3
+    assert data["software"] == "0.1.0+abc"
+
+
+def test_no_file_knows_more_than_the_release(tmp_path: Path) -> None:
+    """No exact base of a hidden figure anywhere: counts are multiples of five or not there."""
+    folder = issue(tmp_path, table(users=300))
+    rows = list(csv.DictReader(io.StringIO((folder / "estimates.csv").read_text("utf-8"))))
+    assert {r["mark"] for r in rows} >= {"", "c", "u"}
+    for r in rows:
+        numbers = {k: r[k] for k in ("percent", "se", "low", "high", "n", "n_eff", "deff", "df")}
+        if r["mark"] == "c":
+            assert set(numbers.values()) == {""}
+            assert {r[k] for k in ("not_applicable", "dont_know", "refused", "not_reached")} == {""}
+        elif r["mark"] == "u":
+            assert {k for k, v in numbers.items() if v} == {"n"}
+        else:
+            assert all(numbers.values())
+        assert int(r["n"] or 0) % 5 == 0
+    assert "positive" not in rows[0]
+    by_name = {f.name: f for f in folder.iterdir()}
+    hidden = sum(r["mark"] == "c" for r in rows)
+    assert {r["notes"] for r in rows if r["mark"] == "c"} == {""}  # not even which rule hides it
+    assert by_name["release.json"].read_text("utf-8").count('"mark": "c"') == hidden
+
+
+def test_the_workbook_says_the_same(tmp_path: Path) -> None:
+    folder = issue(tmp_path, table(users=300))
+    book = openpyxl.load_workbook(folder / "estimates.xlsx", read_only=True)
+    assert book.sheetnames == ["Read me", "Figures", "Columns"]
+    rows = list(book["Figures"].iter_rows(values_only=True))
+    text = list(csv.reader(io.StringIO((folder / "estimates.csv").read_text("utf-8"))))
+    assert len(rows) == len(text)
+    for ours, theirs in zip(rows, text, strict=True):
+        said = ["" if c is None else f"{c:g}" if isinstance(c, int | float) else c for c in ours]
+        assert said == [f"{float(c):g}" if c.replace(".", "", 1).isdigit() else c for c in theirs]
+    told = dict(list(book["Read me"].iter_rows(values_only=True)))
+    assert told["Wave"] == "w"
+    assert "fewer than 10 respondents" in told["Rules"]
+    book.close()
+
+
+def test_labels_are_no_formulas(tmp_path: Path) -> None:
+    nasty = replace(
+        LABELS, options={**LABELS.options, "sex": {"male": '=HYPERLINK("x")', "female": "@SUM(1)"}}
+    )
+    folder = publish(table(), tmp_path, about(), nasty, issued=DAY)
+    rows = list(csv.DictReader(io.StringIO((folder / "estimates.csv").read_text("utf-8"))))
+    assert {r["category_1_label"] for r in rows if r["variable_1"] == "sex"} == {
+        '\'=HYPERLINK("x")',
+        "'@SUM(1)",
+    }
+    book = openpyxl.load_workbook(folder / "estimates.xlsx")
+    assert not [c for row in book["Figures"].iter_rows() for c in row if c.data_type == "f"]
+
+
+def test_the_catalogue_entry(tmp_path: Path) -> None:
+    folder = issue(tmp_path, table(), address="https://data.example.org/releases/")
+    entry = json.loads((folder / "dcat.jsonld").read_text("utf-8"))
+    assert entry["@type"] == "dcat:Dataset"
+    assert entry["@id"] == "https://data.example.org/releases/w/1/"
+    sums = dict(line.split("  ")[::-1] for line in (folder / "SHA256SUMS").read_text().splitlines())
+    listed = {
+        d["dct:title"]: d["spdx:checksum"]["spdx:checksumValue"]["@value"] for d in entry["dcat:distribution"]
+    }
+    assert listed == {name: digest for name, digest in sums.items() if name != "dcat.jsonld"}
+
+
+def test_a_revision_is_a_new_version(tmp_path: Path) -> None:
+    made = SMALL
+    first = issue(tmp_path, made)
+    before = {f.name: f.read_bytes() for f in first.iterdir()}
+    second = issue(tmp_path, made, reason="Weighted to the census.", weighted=True,
+                   margins=(Margin("region", "Census 2021", "2021-06-27"),))  # fmt: skip
+    assert second == tmp_path / "w" / "2"
+    assert {f.name: f.read_bytes() for f in first.iterdir()} == before
+    log = (second / "CHANGELOG.md").read_text("utf-8")
+    assert log.index("## 2 (2026-11-23)\n\nWeighted to the census.") < log.index("## 1 (2026-11-23)")
+    newest = latest(tmp_path, "w")
+    assert newest is not None
+    assert (newest.version, newest.weighted) == (2, True)
+
+
+def test_another_version_needs_a_reason(tmp_path: Path) -> None:
+    issue(tmp_path, SMALL)
+    with pytest.raises(ReleaseError, match="version 1 is out; say why"):
+        issue(tmp_path, SMALL)
+
+
+@pytest.mark.parametrize("broken", ["figures_csv", "write_figures_xlsx", "dcat", "_to_disk"])
+def test_whole_or_not_at_all(broken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk, at whichever file."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing, broken, full)
+        with pytest.raises(OSError, match="No space left"):
+            issue(tmp_path, SMALL)
+    assert list((tmp_path / "w").iterdir()) == []
+    assert issue(tmp_path, SMALL).name == "1"
+
+
+def test_two_at_once_make_no_half_version(tmp_path: Path) -> None:
+    results: list[str] = []
+    start = threading.Barrier(4)
+
+    def run() -> None:
+        start.wait()
+        try:
+            results.append(issue(tmp_path, SMALL, reason="Again.").name)
+        except ReleaseError as error:
+            assert "at the same time" in str(error)
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert len(set(results)) == len(results) >= 1
+    assert versions(tmp_path, "w") == sorted(map(int, results))
+    assert all(verify(tmp_path / "w" / name) == [] for name in results)
+
+
+def test_a_touched_release_is_noticed(tmp_path: Path) -> None:
+    folder = issue(tmp_path, SMALL)
+    (folder / "estimates.csv").chmod(0o644)
+    (folder / "estimates.csv").write_text("other")
+    (folder / "more.txt").write_text("x")
+    (folder / "dcat.jsonld").unlink()
+    assert verify(folder) == [
+        f"{folder}/more.txt: not part of the release",
+        f"{folder}/dcat.jsonld: missing",
+        f"{folder}/estimates.csv: differs from what was issued",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "not found"),
+        ("{", "cannot be read"),
+        ("[]", "not a release of format 1"),
+        ('{"format": 2}', "not a release of format 1"),
+        ('{"format": 1, "wave": "w"}', "incomplete"),
+    ],
+)
+def test_what_is_no_release(text: str | None, message: str, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "release.json").write_text(text)
+    with pytest.raises(ReleaseError, match=message):
+        load_release(tmp_path)
+
+
+@pytest.mark.parametrize("wave", ["../w", "", "a/b", ".hidden"])
+def test_a_wave_that_is_no_folder(wave: str, tmp_path: Path) -> None:
+    made = [replace(e, wave=wave) for e in SMALL]
+    with pytest.raises(ReleaseError, match="cannot name a folder"):
+        issue(tmp_path, made, wave=wave)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_this_waves_figures(tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError, match="an estimate of wave other"):
+        issue(tmp_path, [*table(), *table(wave="other")])
+    with pytest.raises(ReleaseError, match="no estimates"):
+        issue(tmp_path, [])
+    with pytest.raises(ReleaseError, match="name their margins"):
+        about(weighted=True)
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (None, ""),
+        (0.0, "0"),
+        (1.0, "100"),
+        (0.5, "50"),
+        (0.496, "49.6"),
+        (0.07, "7"),
+        (0.001, "0.1"),
+        (1e-9, "0"),
+    ],
+)
+def test_per_cent(share: float | None, text: str) -> None:
+    assert percent(share) == text
+
+
+# ---------------------------------------------------------------- differencing
+
+
+def released(estimates: list[Estimate], material: str = "m1", version: int = 1) -> Release:
+    return Release(
+        "w", version, "2026-11-23", "", "i@1", "o", "c", "l", False, (), False, 100, material, "s", Rules(),
+        make(estimates, Rules(), (), material),
+    )  # fmt: skip
+
+
+def test_one_person_more_between_two_versions(tmp_path: Path) -> None:
+    """100 people, then 104: with both tables on the desk, what did the four say?"""
+    first = [estimate((), 100, 60)]
+    issue(tmp_path, first)
+    later = [estimate((), 104, 60)]
+    with pytest.raises(ReleaseError, match="base 100 in version 1 and 105 now"):
+        issue(tmp_path, later, reason="Late answers.", material="m2")
+    assert versions(tmp_path, "w") == [1]
+    assert issue(tmp_path, [estimate((), 115, 70)], reason="Late answers.", material="m2").name == "2"
+
+
+@given(st.integers(30, 300), st.integers(-40, 40), st.data())
+def test_versions_differ_by_nobody_or_by_many(n: int, more: int, data: st.DataObject) -> None:
+    after = max(n + more, 30)
+    old = estimate((), n, data.draw(st.integers(0, n)))
+    new = estimate((), after, data.draw(st.integers(0, after)))
+    before = released([old])
+    faults = revision_faults(make([new], Rules(), [before], "m2"), "m2", before)
+    if not faults:
+        seen = released([new]).estimates[0]
+        assert abs(after - n) >= 10 or (seen.share, seen.n) == (
+            before.estimates[0].share,
+            before.estimates[0].n,
+        )
+
+
+def test_the_same_people_weighted_otherwise() -> None:
+    old = estimate((), 100, 60)
+    assert revision_faults(make([replace(old, share=0.55)], Rules()), "m1", released([old])) == []
+
+
+def test_hidden_once_hidden_for_good() -> None:
+    """Nine answered, then ten: to show the ten would tell the nine's partner, and so the nine."""
+    sex = [(("sex", "female"),), (("sex", "male"),)]
+    old = released([estimate((), 60, 30), estimate(sex[0], 51, 26), estimate(sex[1], 9, 4)])
+    new = [estimate((), 80, 40), estimate(sex[0], 68, 36), estimate(sex[1], 12, 4)]
+    assert [e.mark for e in make(new, Rules(), [old], "m2")[1:]] == ["c", "c"]
+
+
+@settings(deadline=None, max_examples=60)
+@given(crossed())
+def test_a_new_table_leans_on_nothing_that_is_out(counts: dict[Domain, tuple[int, int]]) -> None:
+    """Version 2 adds a cross; the margins that version 1 shows cannot be hidden any more."""
+    exact = [estimate(d, n, p) for d, (n, p) in counts.items()]
+    try:
+        first = released([e for e in exact if len(e.domain) < 2])
+        second = make(exact, Rules(), [first], "m1")
+    except ValueError as refused:
+        assert "leave this table out" in str(refused)
+        return
+    shown_before = {e.domain for e in first.estimates if e.mark != "c"}
+    assert not [e for e in second if e.mark == "c" and e.domain in shown_before]
+    assert attack(list(second), {e.domain: e for e in exact}) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "why"),
+    [
+        (Query("w", "health", "overall"), ""),
+        (Query("w", "health", "overall", ("sex", "wealth")), ""),
+        (Query("w", "health", "overall", ("sex", "age", "region")), "3 dimensions; ask for two"),
+        (Query("w", "health", "overall", ("sex", "sex")), "sex twice"),
+        (Query("v", "health", "overall"), "wave v has no release here"),
+        (Query("w", "water", "overall"), "water overall is not in the release"),
+        (Query("w", "health", "health.need"), "health health.need is not in the release"),
+        (Query("w", "health", "overall", ("network",)), "network is not a variable of the release"),
+    ],
+)
+def test_what_may_be_asked(query: Query, why: str) -> None:
+    assert may_serve(query, RELEASED).startswith(why)
+    assert bool(may_serve(query, RELEASED)) == bool(why)
+
+
+RELEASED = released(table())
+
+
+def test_a_released_table_is_its_own_answer() -> None:
+    answer = serve(Query("w", "health", "overall", ("sex", "region")), RELEASED, [], "m1")
+    assert len(answer) == 32
+    assert all(e in RELEASED.estimates for e in answer)
+
+
+def test_a_query_on_another_record() -> None:
+    with pytest.raises(QueryRefused, match="the record has changed since version 1"):
+        serve(Query("w", "health", "overall", ("sex", "wealth")), RELEASED, [], "m2")
+
+
+@settings(deadline=None, max_examples=80)
+@given(crossed())
+def test_nobody_subtracts_a_query_from_a_release(counts: dict[Domain, tuple[int, int]]) -> None:
+    """The release has the margins, the query adds the cross: together they give nothing away."""
+    exact = [estimate(d, n, p) for d, (n, p) in counts.items()]
+    try:
+        first = released([e for e in exact if len(e.domain) < 2])
+    except ValueError:
+        return
+    query = Query("w", "health", "overall", ("r", "k"))
+    try:
+        answer = serve(query, first, exact, "m1")
+    except QueryRefused:
+        return
+    both = [*first.estimates, *answer]
+    assert attack(both, {e.domain: e for e in exact}) == []
+    truth = {e.domain: e for e in exact}
+    for e in answer:
+        assert e.mark == "c" or not reason(truth[e.domain].n, truth[e.domain].positive, Rules().disclosure)
