@@ -1,9 +1,10 @@
 """Which interviews and which answers the results are made of: the one place that says so.
 
 A respondent's one counted interview in the wave (see `standing`), not withdrawn nor turned away by a
-quota, on any version of the instrument, complete or not: the source computes each share over those who answered that item, so what
-somebody answered before breaking off is in the share of it (decision 21). For weights and strata the file
-is narrower, `sheets`: whoever got as far as the first question of a service.
+quota, on any version of the instrument, complete or not: the source computes each share over those who
+answered that item, so what somebody answered before breaking off is in the share of it (decision 21).
+For weights and strata the file is narrower, `sheets`: whoever got as far as the first question of a
+service.
 """
 
 from sqlalchemy import ColumnElement
