@@ -14,7 +14,7 @@ import asyncio
 import json
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from gateway.published import Edition, Published
 from gateway.results_page import citation, view
 from storage.analysis.exports.dcat import MEDIA_TYPES
 from storage.analysis.labels import Labels, labels_of
+from storage.analysis.release import Release
 
 log = logging.getLogger("dial16.results")
 
@@ -84,7 +85,7 @@ class ResultsPages:
         words = words_of(code)
         release = self._published.release(shown.wave, shown.version) if shown else None
         if shown is None or release is None:
-            page = self._render(
+            page = self.render(
                 "results_none.html", words, "/results", editions=editions, asked=bool(wave), query={}
             )
             return page, 404 if wave else 200
@@ -94,12 +95,22 @@ class ResultsPages:
             release, editions, service, self._instrument, labels, words, self._boundaries,
             self._where,
         )  # fmt: skip
-        page = self._render(
+        page = self.render(
             "results.html", words, base if wave else "/results",
-            v=made, r=release, edition=shown, editions=editions, staff=False,
+            v=made, r=release, edition=shown, editions=editions, staff=False, hidden=(),
             query={"service": made.service},
         )  # fmt: skip
         return self._keep(key, page), 200
+
+    def draft(
+        self, release: Release, service: str, path: str, hidden: Sequence[tuple[str, ...]], words: Words
+    ) -> str:
+        """The page as it would look if `release` were published, and what it hides, with reasons."""
+        made = view(release, (), service, self._instrument, self.labels(words), words, self._boundaries)
+        return self.render(
+            "results.html", words, path, v=made, r=release, edition=None, editions=(), staff=True,
+            hidden=hidden, query={"service": made.service},
+        )  # fmt: skip
 
     def open_data(self, code: str) -> str:
         editions = self._published.editions()
@@ -118,7 +129,7 @@ class ResultsPages:
                 for name, digest in sums.items()
                 if folder is not None and (folder / name).is_file()
             ]
-        page = self._render(
+        page = self.render(
             "open_data.html", words, "/open-data",
             r=release, editions=editions, files=files, query={},
             citation=citation(release, words, self._where) if release else "",
@@ -172,7 +183,7 @@ class ResultsPages:
             digest = sha256(path.read_bytes()).hexdigest()
         return (path, digest) if digest is not None and path.is_file() else None
 
-    def _render(
+    def render(
         self, template: str, words: Words, path: str, query: Mapping[str, str], **values: object
     ) -> str:
         others = [

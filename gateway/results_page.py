@@ -138,7 +138,7 @@ def view(
             figures.append(_figure(variable, "dots", drawn, rows, national, labels.service(service), words))
     mean = by_place.get((service, ATTRIBUTES, ()))
     if mean is not None:
-        row = _line(words["mean_row"], mean, words, whole=True)
+        row = line_of(words["mean_row"], mean, words, whole=True)
         figures[0] = replace(figures[0], lines=(*figures[0].lines, row))
     return View(
         release=release,
@@ -147,7 +147,7 @@ def view(
         period=max(e.period for e in release.estimates),
         cards=tuple(_card(s, by_place[s, OVERALL, ()], labels, words) for s in services),
         figures=tuple(figures),
-        mean=_line("", mean, words) if mean else Line("", "", "", "", "", True),
+        mean=line_of("", mean, words) if mean else Line("", "", "", "", "", True),
         mean_why=_why(mean, words) if mean else words["why_u"],
         map=_map(release, service, instrument, labels, boundaries),
         trend=_trend(editions, service, words),
@@ -212,9 +212,9 @@ def _figure(
     reasons: dict[str, list[str]] = {}
     for label, e in drawn.hidden:
         reasons.setdefault(_why(e, words), []).append(label)
-    lines = [_line(label, by_label[label], words) for label in order]
+    lines = [line_of(label, by_label[label], words) for label in order]
     if national is not None:
-        lines.append(_line(words["national"], national, words, whole=True))
+        lines.append(line_of(words["national"], national, words, whole=True))
     return Figure(
         name, words[name], kind, drawn, tuple(lines), words.share(drawn.national), said,
         tuple((why, ", ".join(whom)) for why, whom in reasons.items()),
@@ -225,7 +225,8 @@ def _share(mark: charts.Mark) -> float:
     return float(mark.share)
 
 
-def _line(label: str, e: Estimate, words: Words, whole: bool = False) -> Line:
+def line_of(label: str, e: Estimate, words: Words, whole: bool = False) -> Line:
+    """A figure as a row of a table, in the words of a language."""
     hidden = e.mark in charts.HIDDEN or e.share is None
     interval = ""
     if not hidden and e.low is not None and e.high is not None:
@@ -249,7 +250,7 @@ def _why(e: Estimate, words: Words) -> str:
 def _card(service: str, e: Estimate, labels: Labels, words: Words) -> Card:
     hidden = e.mark in charts.HIDDEN
     share, low, high = ("" if hidden else charts.written(e, v) for v in (e.share, e.low, e.high))
-    return Card(service, labels.service(service), share, low, high, _line("", e, words))
+    return Card(service, labels.service(service), share, low, high, line_of("", e, words))
 
 
 def _map(
@@ -283,6 +284,12 @@ def isos_of(instrument: Instrument) -> Mapping[str, str]:
     return {o.id: o.iso for o in item.scale.options if o.iso} if item and item.scale else {}
 
 
+def regions_of(instrument: Instrument) -> Mapping[str, str]:
+    """ISO 3166-2 code -> official number, of each region: what a map is joined by."""
+    item = next((i for i in instrument.items if i.role == "region"), None)
+    return {o.iso: str(o.code) for o in item.scale.options if o.iso} if item and item.scale else {}
+
+
 def _trend(editions: Sequence[Edition], service: str, words: Words) -> TrendFigure:
     figures = trend(editions, service, OVERALL)
     years = [edition.period for edition, _ in figures]
@@ -291,6 +298,6 @@ def _trend(editions: Sequence[Edition], service: str, words: Words) -> TrendFigu
         label = edition.period if years.count(edition.period) == 1 else edition.wave
         rows.append((label + ("" if edition.weighted else "*"), e))
     return TrendFigure(
-        charts.trend(rows), tuple(_line(label, e, words) for label, e in rows),
+        charts.trend(rows), tuple(line_of(label, e, words) for label, e in rows),
         any(not edition.weighted for edition, _ in figures),
     )  # fmt: skip

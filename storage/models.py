@@ -463,6 +463,27 @@ class ExportAudit(SQLModel, table=True):
     error: str | None = Field(default=None, sa_type=Text)
 
 
+class QueryLog(SQLModel, table=True):
+    """One question of staff about figures that are not released. Its answer goes after a day."""
+
+    __tablename__ = "query_log"
+
+    id: str = Field(primary_key=True, sa_type=Text)  # 32 hex
+    asked_at: datetime = Field(sa_type=Moment)
+    asked_by: str = Field(sa_type=Text)  # the name given
+    kind: str = Field(sa_type=Text)  # draft: a wave's next release | query: one table
+    wave: str = Field(sa_type=Text)
+    service: str = Field(default="", sa_type=Text)
+    measure: str = Field(default="", sa_type=Text)
+    variables: str = Field(default="", sa_type=Text)  # space-separated, two at most
+    state: str = Field(sa_type=Text)  # waiting | running | done | refused | failed
+    answered_at: datetime | None = Field(default=None, sa_type=Moment)
+    shown: int | None = Field(default=None, sa_type=BigInteger)  # figures
+    hidden: int | None = Field(default=None, sa_type=BigInteger)
+    said: str | None = Field(default=None, sa_type=Text)  # why refused or failed
+    answer: str | None = Field(default=None, sa_type=Text)  # JSON, after the rules
+
+
 class ReleasedVersion(SQLModel, table=True):
     """One version of a wave's figures, as it was issued. Its folder is the original: see `release`."""
 

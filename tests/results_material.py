@@ -8,8 +8,9 @@ from random import Random
 from sqlalchemy import update
 
 from flows.instrument import Instrument, load
-from storage.analysis.making import Publisher, ReleasePlan, draft, make_release
+from storage.analysis.making import Publisher, draft, make_release
 from storage.analysis.margins import load_margins
+from storage.analysis.plan import ReleasePlan
 from storage.database import migrate, open_engine, writing
 from storage.models import Interview, table_of
 from tests.estimation_material import Answers, anybody, put
@@ -88,8 +89,8 @@ def publish_waves(folder: Path, sizes: tuple[int, ...] = (2400, 3200)) -> Path:
         at = datetime(year, 9, 14, 10, tzinfo=UTC)
         with writing(engine) as db:
             db.execute(update(table_of(Interview)).where(c.wave == wave).values(began_at=at, last_at=at))
-        plan = ReleasePlan(crosses=(("region", "sex"),), fewest=5)
-        made = draft(engine, instrument(), wave, out, plan, margins=totals if n else None)
+        plan = ReleasePlan(crosses=(("region", "sex"),), fewest=5, margins=totals if n else None)
+        made = draft(engine, instrument(), wave, out, plan)
         make_release(made, instrument(), out, plan, OFFICE, issued=date(year, 11, 20))
     engine.dispose()
     return out
@@ -99,8 +100,8 @@ def publish_again(folder: Path, wave: str) -> Path:
     """A second version of a wave, on the same interviews; its folder."""
     engine = open_engine(f"sqlite:///{folder / 'dial16.sqlite3'}")
     totals = load_margins(folder / "margins.csv", instrument())
-    plan = ReleasePlan(crosses=(("region", "sex"),), fewest=10)
-    made = draft(engine, instrument(), wave, folder / "releases", plan, margins=totals)
+    plan = ReleasePlan(crosses=(("region", "sex"),), fewest=10, margins=totals)
+    made = draft(engine, instrument(), wave, folder / "releases", plan)
     engine.dispose()
     return make_release(
         made, instrument(), folder / "releases", plan, OFFICE, issued=date(2026, 12, 1),

@@ -32,9 +32,10 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
     def make(
         wave: WaveOption = "",
         margins: Annotated[
-            Path | None, typer.Option(help="The office's population totals, CSV. None: unweighted.")
+            Path | None,
+            typer.Option(help="The office's population totals, CSV, instead of the release file's."),
         ] = None,
-        wealth: Annotated[Path | None, typer.Option(help="The office's wealth score, TOML.")] = None,
+        wealth: Annotated[Path | None, typer.Option(help="Its wealth score, likewise.")] = None,
         cross: Annotated[
             list[str] | None,
             typer.Option(help="A two-way table, region,sex; repeatable, instead of the release file's."),
@@ -57,33 +58,27 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
         from datetime import UTC, datetime
 
         from storage.analysis import making
-        from storage.analysis.domains import load_wealth
-        from storage.analysis.margins import load_margins
+        from storage.analysis.plan import checked_cross, load_plan
+        from storage.analysis.released import keep_releases
         from storage.database import check_schema, open_engine
 
         settings = context(run_folder=True)
         ours = _wave(settings)
         instrument = ours.instrument
-        points = load_wealth(wealth, instrument) if wealth else None
-        plan = making.load_plan(settings.release_file, instrument, points)
+        plan = load_plan(settings.release_file, instrument, margins=margins, wealth=wealth)
         if cross is not None:
             try:
                 pairs = tuple(
-                    making.checked_cross([v.strip() for v in c.split(",")], instrument, points) for c in cross
+                    checked_cross([v.strip() for v in c.split(",")], instrument, plan.wealth) for c in cross
                 )
             except ValueError as error:
                 raise typer.BadParameter(str(error)) from None
             plan = replace(plan, crosses=pairs)
-        totals = load_margins(margins, instrument, points) if margins else None
         sdmx = _sdmx(settings)
         engine = open_engine(settings.database_url)
         check_schema(engine)
         with _bars() as told:
-            made = making.draft(
-                engine, instrument, wave or ours.id, settings.releases_dir, plan,
-                margins=totals, wealth=points, told=told,
-            )  # fmt: skip
-        engine.dispose()
+            made = making.draft(engine, instrument, wave or ours.id, settings.releases_dir, plan, told=told)
         _say_draft(made, _labels(ours), everything, dry_run)
         if dry_run:
             typer.echo("Nothing was written.")
@@ -96,6 +91,8 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
             made, instrument, settings.releases_dir, plan, publisher, issued=datetime.now(UTC).date(),
             reason=reason, simulated=simulated,
         )  # fmt: skip
+        keep_releases(engine, settings.releases_dir)
+        engine.dispose()
         typer.echo(folder)
 
     @app.command(name="list")

@@ -57,7 +57,7 @@ def load_boundaries(path: Path, regions: Mapping[str, str]) -> Boundaries:
     """The map in `path`. `regions`: ISO 3166-2 code -> official number. Raises MapError."""
     try:
         data = json.loads(path.read_text("utf-8"))
-        features = data["features"]
+        features = list(data["features"])
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
         raise MapError(
             f"{path}: no GeoJSON feature collection: {type(error).__name__}; give one, in degrees (WGS 84)"

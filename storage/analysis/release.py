@@ -131,6 +131,17 @@ def load_release(folder: Path) -> Release:
         raise ReleaseError(f"{path}: incomplete: {error!r}; restore it from a copy") from None
 
 
+def release_of(data: Mapping[str, Any]) -> Release:
+    """A release out of what `as_json` wrote, parsed. Raises KeyError, TypeError, ValueError."""
+    return _release(data)
+
+
+def estimate_of(e: Mapping[str, Any]) -> Estimate:
+    """One figure of it."""
+    domain = tuple((str(v), str(o)) for v, o in e["domain"])
+    return Estimate(**{**e, "domain": domain, "notes": tuple(e["notes"])})
+
+
 def as_json(release: Release) -> str:
     """The text of release.json."""
     return json.dumps({"format": FORMAT, **asdict(release)}, ensure_ascii=False, indent=1) + "\n"
@@ -143,16 +154,7 @@ def _release(data: Mapping[str, Any]) -> Release:
         Release(**known),
         margins=tuple(Margin(**m) for m in data["margins"]),
         rules=Rules(DisclosureRules(**rules["disclosure"]), DisplayRules(**rules["display"])),
-        estimates=tuple(
-            Estimate(
-                **{
-                    **e,
-                    "domain": tuple((str(v), str(o)) for v, o in e["domain"]),
-                    "notes": tuple(e["notes"]),
-                }
-            )
-            for e in data["estimates"]
-        ),
+        estimates=tuple(estimate_of(e) for e in data["estimates"]),
     )
 
 
