@@ -24,9 +24,12 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from flows.wave import Wave
+    from gateway.results import ResultsPages
 
 #: In the data folder: archives of exports that workers made.
 EXPORTS_FOLDER = "exports"
+#: In the data folder: each night's copy of the data.
+SNAPSHOTS_FOLDER = "snapshots"
 
 app = typer.Typer(
     help="Dial 16: a USSD survey gateway for SDG indicator 16.6.2.",
@@ -117,6 +120,14 @@ def serve() -> None:
     log_to_stderr(settings)
     wave = read_wave(settings)
     refuse_placeholder(wave, settings)
+    analysts = None
+    if settings.api_tokens:
+        from gateway.analysts import Analysts
+
+        analysts = Analysts(
+            settings.api_tokens, database_url=settings.database_url, live_url=settings.redis_url,
+            wave=wave, key=settings.pseudonym_key, data_dir=settings.data_dir,
+        )  # fmt: skip
     application = create_app(
         wave=wave,
         live_url=settings.redis_url,
@@ -125,6 +136,8 @@ def serve() -> None:
         secrets=settings.webhook_secrets,
         simulator_secret=settings.simulator_secret if settings.simulator else None,
         live_days=settings.live_days,
+        analysts=analysts,
+        results=public_pages(settings, wave),
     )
     config = uvicorn.Config(
         application,
@@ -149,6 +162,21 @@ def serve() -> None:
             raise
     if hasattr(application.state, "refusal"):
         raise application.state.refusal
+
+
+def public_pages(settings: Settings, wave: "Wave") -> "ResultsPages":
+    """Results and open data, from the releases' folder. Raises MapError."""
+    from gateway.pages.boundaries import load_boundaries
+    from gateway.published import Published
+    from gateway.results import ResultsPages
+    from gateway.results_page import regions_of
+
+    boundaries = (
+        load_boundaries(settings.map_file, regions_of(wave.instrument)) if settings.map_file else None
+    )
+    return ResultsPages(
+        Published(settings.releases_dir), wave.instrument, boundaries=boundaries, address=settings.web_address
+    )
 
 
 @app.command()
@@ -209,6 +237,8 @@ def work() -> None:
         close_unfinished=close,
         make_export=lambda export: make_export(settings, export),
         sweep_exports=lambda now: sweep_exports(settings, now),
+        answer_query=lambda query: answer_query(settings, query),
+        waiting_queries=lambda now: waiting_queries(settings, now),
     )
     jobs.work(settings.redis_url, composition)
 
@@ -230,6 +260,29 @@ def make_export(settings: Settings, export: str) -> None:
     engine.dispose()
 
 
+def answer_query(settings: Settings, query: str) -> None:
+    """What a worker does for a question that staff asked on their results page."""
+    from storage.analysis import queries
+    from storage.database import check_schema, open_engine
+
+    engine = open_engine(settings.database_url)
+    check_schema(engine)
+    wave = read_wave(settings)
+    queries.answer(engine, wave.instrument, settings.releases_dir, query, settings.release_file, wave.owner)
+    engine.dispose()
+
+
+def waiting_queries(settings: Settings, now: "datetime") -> list[str]:
+    """Removes answers a day old; ids of the questions still to be answered."""
+    from storage.analysis import queries
+    from storage.database import open_engine
+
+    engine = open_engine(settings.database_url)
+    left = queries.waiting(engine, now)
+    engine.dispose()
+    return left
+
+
 def sweep_exports(settings: Settings, now: "datetime") -> list[str]:
     """Removes expired exports; the ids of those that are still to be made."""
     from storage.analysis.exports import ledger
@@ -240,6 +293,26 @@ def sweep_exports(settings: Settings, now: "datetime") -> list[str]:
     left = ledger.waiting(engine)
     engine.dispose()
     return left
+
+
+def take_snapshot(settings: Settings, now: "datetime") -> None:
+    """What a worker does each night, if DIAL16_SNAPSHOT is on."""
+    from storage.analysis import snapshot
+    from storage.analysis.exports.microdata import Values
+    from storage.analysis.released import keep_releases
+    from storage.database import check_schema, open_engine
+
+    if not settings.pseudonym_key:
+        raise SettingsError([f"{PREFIX}PSEUDONYM_KEY: is not set; a worker that takes snapshots needs it"])
+    engine = open_engine(settings.database_url)
+    check_schema(engine)
+    wave = read_wave(settings)
+    about = Values(wave.owner, wave.contact, wave.code)
+    keep_releases(engine, settings.releases_dir)
+    snapshot.take_snapshot(
+        engine, wave.instrument, settings.pseudonym_key, settings.data_dir / SNAPSHOTS_FOLDER, now, about
+    )
+    engine.dispose()
 
 
 @app.command()
@@ -253,12 +326,43 @@ def migrate() -> None:
 
 def migrate_to_release(settings: Settings, wave: "Wave") -> None:
     """The schema, the instrument with its codebook, and the views."""
+    from storage.analysis.released import keep_releases
     from storage.database import migrate as migrate_database
     from storage.database import open_engine
 
     engine = open_engine(settings.database_url)
     migrate_database(engine, wave.instrument)
+    keep_releases(engine, settings.releases_dir)
     engine.dispose()
+
+
+@app.command()
+def analyst(
+    name: Annotated[str, typer.Argument(help="The login: lower-case letters, digits, _.")],
+    out: Annotated[Path | None, typer.Option(help="Where to write its .pgpass line.")] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the login away.")] = False,
+) -> None:
+    """Make a PostgreSQL login that may read the schema `analytics` and nothing else, or renew its password.
+
+    The password is written to a file that only you may read; it is never shown.
+    """
+    from storage.analysis.analyst_role import give_login, take_login
+    from storage.analysis.exports.whole import whole_text
+    from storage.database import check_schema, open_engine
+
+    settings = read_settings(run_folder=True)
+    engine = open_engine(settings.database_url)
+    check_schema(engine)
+    if remove:
+        take_login(engine, name)
+        typer.echo(f"{name} is taken away.")
+        return
+    path = out or Path(f"{name}.pgpass")
+    with whole_text(path) as file:  # if it cannot be written, the login stays as it was
+        login = give_login(engine, name)
+        file.write(login.pgpass())
+    path.chmod(0o600)
+    typer.echo(f"{name} {'is made' if login.new else 'has a new password'}: {path}. See docs/api.md.")
 
 
 # ---------------------------------------------------------------- the instrument
@@ -590,7 +694,9 @@ def refusals() -> tuple[type[Exception], ...]:
     """Errors that tell the operator what to do; any other is a bug and shows where it came from."""
     from flows.instrument import InstrumentError
     from gateway.demo import DemoError
+    from gateway.pages.boundaries import MapError
     from gateway.supervisor import RunError
+    from storage.analysis.analyst_role import RoleError
     from storage.analysis.dictionary import DictionaryError
     from storage.analysis.exports.microdata import ExportError
     from storage.analysis.exports.sdmx import MappingError
@@ -604,8 +710,8 @@ def refusals() -> tuple[type[Exception], ...]:
 
     return (
         SettingsError, InstrumentError, RunError, EmbeddedError, DemoError, DatabaseURLError, SchemaError,
-        OtherKeyError, Unavailable, ExportError, DictionaryError,
-        ReleaseError, MappingError, StructureError, SdmxError, *_of_analysis(),
+        OtherKeyError, Unavailable, ExportError, DictionaryError, RoleError,
+        MapError, ReleaseError, MappingError, StructureError, SdmxError, *_of_analysis(),
     )  # fmt: skip
 
 

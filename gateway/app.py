@@ -5,7 +5,7 @@ import gc
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import redis
 from fastapi import FastAPI
@@ -20,11 +20,15 @@ from gateway.dialogue import Dialogue
 from gateway.health import look_at_parts
 from gateway.lookup import RecordLookup
 from gateway.pages import page_routes
+from gateway.results import ResultsPages, results_routes
 from gateway.webhooks import Doors, webhook_routes
 from storage.database import SchemaError, check_schema, open_engine
 from storage.live import LiveStore, key_id
 from storage.resp import Unavailable
 from storage.respondents import OtherKeyError, Pseudonyms
+
+if TYPE_CHECKING:
+    from gateway.analysts import Analysts
 
 log = logging.getLogger("dial16.app")
 T = TypeVar("T")
@@ -41,8 +45,11 @@ def create_app(
     secrets: Sequence[str],
     simulator_secret: str | None,
     live_days: int,
+    analysts: "Analysts | None" = None,
+    results: ResultsPages | None = None,
 ) -> FastAPI:
-    """The gateway. `secrets` open Africa's Talking's webhooks; `simulator_secret` None: no simulator.
+    """The gateway. `secrets` open Africa's Talking's webhooks; `simulator_secret` None: no simulator;
+    `analysts` None: no results API; `results` None: no public pages.
 
     Its start raises InstrumentError, OtherKeyError or SchemaError, kept in `state.refusal` too, where
     the stores are another instrument's, another key's or another release's.
@@ -81,6 +88,8 @@ def create_app(
             yield
         finally:
             await live.close()
+            if analysts is not None:
+                analysts.close()
             probe.close()
             engine.dispose()
 
@@ -93,6 +102,8 @@ def create_app(
         simulator_hook=f"/hooks/simulator/{simulator_secret}/ussd" if simulator_secret else None,
         hook_hint="/hooks/africastalking/<secret>/ussd",
     )
+    app.router.routes += analysts.routes() if analysts is not None else []
+    app.router.routes += results_routes(results) if results is not None else []
 
     @app.get("/health/live")
     async def health_live() -> dict[str, bool]:

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gateway.access import ApiToken, read_tokens
+
 PREFIX = "DIAL16_"
 
 #: What `run` keeps in its data folder: the secrets it made, in the form of a `.env`, mode 0600.
@@ -78,6 +80,12 @@ SETTINGS = (
         "address of the licence that releases are given under",
     ),
     Setting("MAP_FILE", "", "the office's GeoJSON of the regions. None: a grid of tiles"),
+    Setting(
+        "API_TOKENS",
+        "",
+        "who may read the results API: `NAME:SCOPE:TOKEN, ..`, see docs/api.md. None: it is closed",
+    ),
+    Setting("SNAPSHOT", "off", "`on`: a Parquet copy each night in the data folder, see docs/api.md"),
     Setting("LIVE_DAYS", "90", "days that an interview stays in the live store after its last hop"),
     Setting("LOG_LEVEL", "info", "debug, info, warning or error"),
 )
@@ -114,6 +122,8 @@ class Settings:
     web_address: str  # "" : not known
     licence: str
     map_file: Path | None  # None: tiles
+    api_tokens: tuple[ApiToken, ...] = field(repr=False)
+    snapshot: bool
     live_days: int
     log_level: str
 
@@ -168,6 +178,12 @@ class Settings:
         for name in ("WEB_ADDRESS", "LICENCE"):
             if value(name) and not re.match(r"https?://[^/\s]+[^\s]*\Z", value(name)):
                 fault(name, "must be an address that begins with https:// or http://")
+        api_tokens, token_faults = read_tokens(value("API_TOKENS"))
+        for message in token_faults:
+            fault("API_TOKENS", message)
+        snapshot = value("SNAPSHOT").lower()
+        if snapshot not in ("", "on", "off"):
+            fault("SNAPSHOT", "must be on or off")
         log_level = value("LOG_LEVEL").lower()
         if log_level not in ("debug", "info", "warning", "error"):
             fault("LOG_LEVEL", "must be debug, info, warning or error")
@@ -197,6 +213,8 @@ class Settings:
             web_address=value("WEB_ADDRESS").rstrip("/"),
             licence=value("LICENCE"),
             map_file=Path(value("MAP_FILE")).absolute() if value("MAP_FILE") else None,
+            api_tokens=api_tokens,
+            snapshot=snapshot == "on",
             live_days=whole("LIVE_DAYS", 1, 3650),
             log_level=log_level,
         )
@@ -232,6 +250,8 @@ class Settings:
             "RELEASES_DIR": str(self.releases_dir), "RELEASE_FILE": str(self.release_file),
             "SDMX_DIR": str(self.sdmx_dir or ""), "WEB_ADDRESS": self.web_address,
             "LICENCE": self.licence, "MAP_FILE": str(self.map_file or ""),
+            "API_TOKENS": ",".join(f"{t.name}:{t.scope}:{t.token}" for t in self.api_tokens),
+            "SNAPSHOT": "on" if self.snapshot else "off",
             "LIVE_DAYS": str(self.live_days), "LOG_LEVEL": self.log_level,
         }  # fmt: skip
         return {PREFIX + name: text for name, text in out.items()}
