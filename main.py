@@ -17,6 +17,7 @@ import typer
 from gateway.commands import (
     Refused,
     airtime,
+    analysts,
     campaign,
     exporting,
     fieldwork,
@@ -128,6 +129,8 @@ def serve() -> None:
         simulator_secret=settings.simulator_secret if settings.simulator else None,
         live_days=settings.live_days,
         staff_token=settings.staff_token,
+        analysts=analysts.results_api(settings, waves[0]),
+        results=analysts.public_pages(settings, waves[0]),
     )
     config = uvicorn.Config(
         application,
@@ -255,6 +258,9 @@ def work() -> None:
             campaigns=campaigns,
             make_export=lambda export: exporting.make_export(settings, export),
             sweep_exports=lambda now: exporting.sweep_exports(settings, now),
+            answer_query=lambda query: analysts.answer_query(settings, query),
+            waiting_queries=lambda now: analysts.waiting_queries(settings, now),
+            take_snapshot=(lambda now: analysts.take_snapshot(settings, now)) if settings.snapshot else None,
         ),
     )
 
@@ -270,12 +276,14 @@ def migrate() -> None:
 
 def migrate_to_release(settings: Settings, waves: "Sequence[Wave]") -> None:
     """The schema, the instruments with their codebooks, and the views, which are the first wave's."""
+    from storage.analysis.released import keep_releases
     from storage.database import migrate as migrate_database
     from storage.database import open_engine
 
     engine = open_engine(settings.database_url)
     for each in reversed(dict.fromkeys(w.instrument for w in waves)):
         migrate_database(engine, each)
+    keep_releases(engine, settings.releases_dir)
     engine.dispose()
 
 
@@ -286,6 +294,7 @@ for verbs in (
     outbox.commands(read_settings),
     instrument.commands(read_settings),
     handsets.commands(read_settings, Path(__file__).resolve(), os.environ),
+    analysts.commands(read_settings),
     exporting.commands(read_settings),
     results.commands(read_settings),
     quality.commands(read_settings),
@@ -317,8 +326,10 @@ def refusals() -> tuple[type[Exception], ...]:
     """Errors that tell the operator what to do; any other is a bug and shows where it came from."""
     from flows.instrument import InstrumentError
     from gateway.demo import DemoError
+    from gateway.pages.boundaries import MapError
     from gateway.sampling import SampleError
     from gateway.supervisor import RunError
+    from storage.analysis.analyst_role import RoleError
     from storage.analysis.dictionary import DictionaryError
     from storage.analysis.exports.microdata import ExportError
     from storage.analysis.exports.sdmx import MappingError
@@ -334,7 +345,7 @@ def refusals() -> tuple[type[Exception], ...]:
     ours = (
         SettingsError, Refused, InstrumentError, RunError, EmbeddedError, DemoError, CampaignError,
         SampleError, DatabaseURLError, SchemaError, OtherKeyError, Unavailable, ExportError,
-        DictionaryError, ReleaseError, MappingError, StructureError, SdmxError,
+        DictionaryError, RoleError, MapError, ReleaseError, MappingError, StructureError, SdmxError,
     )  # fmt: skip
     return *ours, *_of_analysis()
 

@@ -5,7 +5,7 @@ import gc
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis
 from fastapi import FastAPI
@@ -23,6 +23,7 @@ from gateway.fieldwork import Figures, fieldwork_routes
 from gateway.health import look_at_parts
 from gateway.lookup import RecordLookup
 from gateway.pages import page_routes
+from gateway.results import ResultsPages, results_routes
 from gateway.switchboard import Switchboard
 from gateway.webhooks import Doors, webhook_routes
 from gateway.words import Words
@@ -31,6 +32,9 @@ from storage.live import LiveStore
 from storage.resp import Unavailable
 from storage.respondents import OtherKeyError, Pseudonyms
 from storage.sealing import Seal
+
+if TYPE_CHECKING:
+    from gateway.analysts import Analysts
 
 log = logging.getLogger("dial16.app")
 T = TypeVar("T")
@@ -48,9 +52,12 @@ def create_app(
     simulator_secret: str | None,
     live_days: int,
     staff_token: str = "",
+    analysts: "Analysts | None" = None,
+    results: ResultsPages | None = None,
 ) -> FastAPI:
     """The gateway. `secrets` open Africa's Talking's webhooks; `simulator_secret` None: no simulator;
-    `staff_token` opens the fieldwork page, without one there is none.
+    `staff_token` opens the fieldwork page, without one there is none; `analysts` None: no results API;
+    `results` None: no public pages.
 
     Its start raises InstrumentError, OtherKeyError or SchemaError, kept in `state.refusal` too, where
     the stores are another instrument's, another key's or another release's.
@@ -113,6 +120,8 @@ def create_app(
                 keeping_up.cancel()
         finally:
             await live.close()
+            if analysts is not None:
+                analysts.close()
             probe.close()
             airtime.close()
             engine.dispose()
@@ -135,6 +144,8 @@ def create_app(
     )
     if figures is not None:
         app.router.routes += fieldwork_routes(figures, staff_token)
+    app.router.routes += analysts.routes() if analysts is not None else []
+    app.router.routes += results_routes(results) if results is not None else []
 
     @app.get("/health/live")
     async def health_live() -> dict[str, bool]:

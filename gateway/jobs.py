@@ -35,7 +35,9 @@ from storage.entries import PRIORITY
 
 QUEUE = "dial16"
 SWEEP_EVERY = timedelta(minutes=10)
+SNAPSHOT_HOUR = 2  # UTC
 _EXPORT_SECONDS = 6 * 3600  # a million interviews in every format take minutes; a job may not hang for ever
+_QUERY_SECONDS = 600  # the table of a million interviews takes seconds
 _WORKER_TTL = 90  # seconds; a worker that waits for jobs gives a sign of life every 75
 _RUNNING = timedelta(seconds=150)  # a sign of life within this time: it runs
 SEND_SECONDS = 60  # a send's job is ended then; its call of the aggregator has time-outs well below
@@ -54,7 +56,10 @@ class Composition:
     thanking: Thanking | None = None  # and airtime
     campaigns: Campaigns | None = None  # asks for invitations and reminders
     make_export: Callable[[str], None] | None = None  # of this id; see `exports.ledger`
+    answer_query: Callable[[str], None] | None = None  # of this id; see `analysis.queries`
+    waiting_queries: Callable[[datetime], list[str]] | None = None  # clears old answers; ids still to answer
     sweep_exports: Callable[[datetime], list[str]] | None = None  # removes what expired; ids still to make
+    take_snapshot: Callable[[datetime], object] | None = None  # the night's copy of the data
 
 
 _composition: Composition | None = None
@@ -174,14 +179,50 @@ def enqueue_export(queue: Queue, export: str) -> None:
 
 
 def sweep_exports() -> None:
-    """Expired exports go; those that a wiped Redis forgot are asked for again."""
+    """Expired exports and answers go; those that a wiped Redis forgot are asked for again."""
     if _composition is None or _composition.sweep_exports is None:
         return
     job = get_current_job()
     assert job is not None  # it runs as one
     queue = Queue(QUEUE, connection=job.connection, serializer=JSONSerializer)
+    if _composition.waiting_queries is not None:
+        for query in _composition.waiting_queries(datetime.now(UTC)):
+            enqueue_query(queue, query)
     for export in _composition.sweep_exports(datetime.now(UTC)):
         enqueue_export(queue, export)
+
+
+def answer_query(query: str) -> None:
+    """Answer staff's question of this id. Safe to run again: what is answered is not answered twice."""
+    if _composition is None or _composition.answer_query is None:
+        raise RuntimeError("this worker was not composed for queries: start it with `main.py work`")
+    _composition.answer_query(query)
+
+
+def enqueue_query(queue: Queue, query: str) -> None:
+    """Have a worker answer the question of this id, once however many ask."""
+    with contextlib.suppress(DuplicateJobError):
+        queue.enqueue(
+            answer_query, query, job_id=f"query-{query}", unique=True, job_timeout=_QUERY_SECONDS,
+            result_ttl=0,
+        )  # fmt: skip
+
+
+def take_snapshot() -> None:
+    """The night's copy of the data. Safe to run again: a day has one."""
+    if _composition is None or _composition.take_snapshot is None:
+        return
+    _composition.take_snapshot(datetime.now(UTC))
+
+
+def schedule_snapshot(queue: Queue, now: datetime) -> None:
+    """See that it is taken in the night to come, once however many workers ask."""
+    at = now.replace(hour=SNAPSHOT_HOUR, minute=0, second=0, microsecond=0)
+    at += timedelta(days=1) if at <= now else timedelta(0)
+    with contextlib.suppress(DuplicateJobError):
+        queue.enqueue_at(
+            at, take_snapshot, job_id=f"snapshot-{at.date()}", unique=True, job_timeout=_EXPORT_SECONDS
+        )
 
 
 def schedule_sweep(queue: Queue, now: datetime) -> None:
@@ -216,6 +257,8 @@ class Worker(SimpleWorker):
         schedule_sweep(self.queues[0], datetime.now(UTC))
         if _composition is not None and _composition.sweep_exports is not None:
             schedule_export_sweep(self.queues[0], datetime.now(UTC))
+        if _composition is not None and _composition.take_snapshot is not None:
+            schedule_snapshot(self.queues[0], datetime.now(UTC))
 
 
 def open_queue(redis_url: str) -> tuple[Queue, Any]:

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gateway.access import ApiToken, read_tokens
+
 PREFIX = "DIAL16_"
 
 #: What `run` keeps in its data folder: the secrets it made, in the form of a `.env`, mode 0600.
@@ -86,6 +88,12 @@ SETTINGS = (
         "address of the licence that releases are given under",
     ),
     Setting("MAP_FILE", "", "the office's GeoJSON of the regions. None: a grid of tiles"),
+    Setting(
+        "API_TOKENS",
+        "",
+        "who may read the results API: `NAME:SCOPE:TOKEN, ..`, see docs/api.md. None: it is closed",
+    ),
+    Setting("SNAPSHOT", "off", "`on`: a Parquet copy each night in the data folder, see docs/api.md"),
     Setting("LIVE_DAYS", "90", "days that an interview stays in the live store after its last hop"),
     Setting("AT_USERNAME", "", "Africa's Talking's user name, for sending; `sandbox` is its sandbox"),
     Setting("AT_API_KEY", "", "its API key. None: nothing is sent, and messages wait as `held`"),
@@ -135,6 +143,8 @@ class Settings:
     web_address: str  # "" : not known
     licence: str
     map_file: Path | None  # None: tiles
+    api_tokens: tuple[ApiToken, ...] = field(repr=False)
+    snapshot: bool
     live_days: int
     at_username: str
     at_api_key: str = field(repr=False)  # "" : nothing is sent
@@ -197,6 +207,12 @@ class Settings:
         for name in ("WEB_ADDRESS", "LICENCE"):
             if value(name) and not re.match(r"https?://[^/\s]+[^\s]*\Z", value(name)):
                 fault(name, "must be an address that begins with https:// or http://")
+        api_tokens, token_faults = read_tokens(value("API_TOKENS"))
+        for message in token_faults:
+            fault("API_TOKENS", message)
+        snapshot = value("SNAPSHOT").lower()
+        if snapshot not in ("", "on", "off"):
+            fault("SNAPSHOT", "must be on or off")
         log_level = value("LOG_LEVEL").lower()
         if log_level not in ("debug", "info", "warning", "error"):
             fault("LOG_LEVEL", "must be debug, info, warning or error")
@@ -241,6 +257,8 @@ class Settings:
             web_address=value("WEB_ADDRESS").rstrip("/"),
             licence=value("LICENCE"),
             map_file=Path(value("MAP_FILE")).absolute() if value("MAP_FILE") else None,
+            api_tokens=api_tokens,
+            snapshot=snapshot == "on",
             live_days=whole("LIVE_DAYS", 1, 3650),
             at_username=at_username,
             at_api_key=at_api_key,
@@ -284,6 +302,8 @@ class Settings:
             "RELEASES_DIR": str(self.releases_dir), "RELEASE_FILE": str(self.release_file),
             "SDMX_DIR": str(self.sdmx_dir or ""), "WEB_ADDRESS": self.web_address,
             "LICENCE": self.licence, "MAP_FILE": str(self.map_file or ""),
+            "API_TOKENS": ",".join(f"{t.name}:{t.scope}:{t.token}" for t in self.api_tokens),
+            "SNAPSHOT": "on" if self.snapshot else "off",
             "LIVE_DAYS": str(self.live_days), "LOG_LEVEL": self.log_level,
             "AT_USERNAME": self.at_username, "AT_API_KEY": self.at_api_key, "AT_URL": self.at_url,
             "SMS_PER_SECOND": ",".join(

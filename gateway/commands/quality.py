@@ -28,15 +28,15 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
             typer.Option("--staff", help="With --out: exact figures, and a list of the flagged interviews."),
         ] = False,
         margins: Annotated[
-            Path | None, typer.Option(help="The office's population totals, CSV. None: unweighted.")
+            Path | None, typer.Option(help="The office's population totals, CSV, not the release file's.")
         ] = None,
-        wealth: Annotated[Path | None, typer.Option(help="The office's wealth score, TOML.")] = None,
+        wealth: Annotated[
+            Path | None, typer.Option(help="The office's wealth score, TOML, not the release file's.")
+        ] = None,
     ) -> None:
         """How good a wave's data are: response, break-off, missing answers, doubtful interviews, coverage."""
         from datetime import UTC, datetime
 
-        from storage.analysis.domains import load_wealth
-        from storage.analysis.margins import load_margins
         from storage.analysis.plan import load_plan
         from storage.analysis.quality import aapor_rates
         from storage.analysis.quality import quality as report_of
@@ -49,14 +49,13 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
         settings = context(run_folder=True)
         ours = read_waves(settings)[0]
         instrument, name = ours.instrument, wave or ours.id
-        points = load_wealth(wealth, instrument) if wealth else None
-        plan = load_plan(settings.release_file, instrument, points)
+        plan = load_plan(settings.release_file, instrument, margins=margins, wealth=wealth)
         engine = open_engine(settings.database_url)
         check_schema(engine)
         made = report_of(
             engine, instrument, name, made=datetime.now(UTC).date(), rates=aapor_rates(engine, name),
-            margins=load_margins(margins, instrument, points) if margins else None, wealth=points,
-            limits=plan.limits, fewest=plan.fewest, probability_sample=plan.probability_sample,
+            margins=plan.margins, wealth=plan.wealth, limits=plan.limits, fewest=plan.fewest,
+            probability_sample=plan.probability_sample,
         )  # fmt: skip
         engine.dispose()
         if not made.quality.interviews:

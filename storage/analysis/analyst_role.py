@@ -9,8 +9,8 @@ goes to the server as a SCRAM verifier, so that no statement log has it.
 import re
 import secrets
 from dataclasses import dataclass
+from typing import Any
 
-from psycopg import Connection as Raw
 from sqlalchemy import Connection, Engine, text
 
 from storage.analysis.analytics import GROUP, SCHEMA, group_there
@@ -60,8 +60,7 @@ def give_login(engine: Engine, name: str) -> Login:
         new = not _there(db, name)
         if not new and not _is_analyst(db, name):
             raise RoleError(f"{name}: is a role already, and not one of analysts; give another name")
-        raw = db.connection.driver_connection
-        assert isinstance(raw, Raw)
+        raw: Any = db.connection.driver_connection  # psycopg's
         verifier = raw.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256").decode()
         options = f"LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION CONNECTION LIMIT {CONNECTIONS}"
         # The verifier is base64 with $ and :, no quote.

@@ -23,7 +23,8 @@ def counted(instrument: Instrument, wave: str | None = None) -> tuple[ColumnElem
     """The conditions on `interview`; of one wave, or of all."""
     return (
         _interview.c.counted,
-        _interview.c.disposition.not_in((WITHDRAWN, QUOTA_FULL)),
+        _interview.c.disposition != WITHDRAWN,
+        _interview.c.disposition != QUOTA_FULL,
         _interview.c.instrument.startswith(f"{instrument.id}@", autoescape=True),
         *(() if wave is None else (_interview.c.wave == wave,)),
     )

@@ -179,9 +179,9 @@ def _coverage(ours: _Public, table: Coverage) -> Coverage:
     return replace(
         table,
         categories=tuple(
-            Category(c.category, None, None, c.population, HIDDEN)
+            Category(c.category, None, None, _round(c.population, 4), HIDDEN)
             if h
-            else replace(c, n=ours.count(c.n), share=_round(c.share, places))
+            else Category(c.category, ours.count(c.n), _round(c.share, places), _round(c.population, 4))
             for c, h in zip(table.categories, hidden, strict=False)
         ),
         not_known=None if hidden[-1] else ours.count(table.not_known),

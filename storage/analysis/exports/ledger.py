@@ -190,6 +190,19 @@ def file_of(engine: Engine, archives: Path, export: str, now: datetime | None = 
     return path
 
 
+def asked_by(engine: Engine, export: str) -> str | None:
+    """Who asked for it; None for an unknown id."""
+    row = _row(engine, export)
+    return None if row is None else row.asked_by
+
+
+def open_of(engine: Engine, by: str) -> int:
+    """How many of their exports are not made yet."""
+    not_made = _export.c.state.in_((WAITING, RUNNING))
+    with reading(engine) as db:
+        return len(db.execute(select(_export.c.id).where(_export.c.asked_by == by, not_made)).all())
+
+
 def waiting(engine: Engine) -> list[str]:
     """Ids of exports that a worker is to make, oldest first: a wiped Redis has forgotten their jobs."""
     with reading(engine) as db:

@@ -1,0 +1,88 @@
+"""A copy of the data each night, as Parquet files: for whoever works in R or Python beside the database.
+
+    <folder>/2026-11-24/wide.parquet, long.parquet    interviews and values, for scientific use
+                        estimate.parquet              published figures
+                        README.md, SHA256SUMS
+
+A day's folder appears whole or not at all. Its ids are the same from night to night, so that a respondent can
+be followed, and those of no other export. The newest are kept. Every one is in the book of exports.
+"""
+
+import os
+import re
+import shutil
+import tempfile
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+
+from flows.instrument import Instrument
+from storage.analysis.analytics import View, views
+from storage.analysis.dictionary import SCIENTIFIC
+from storage.analysis.exports import ledger
+from storage.analysis.exports.formats import SUMS, remove_leftovers, sums_of
+from storage.analysis.exports.microdata import Asked, Values
+from storage.analysis.rows import view_page
+from storage.database import reading
+
+KEPT = 7  # nights
+PURPOSE = "nightly snapshot"
+_DAY = re.compile(r"\d{4}-\d\d-\d\d\Z")
+_AT_ONCE = 5_000  # rows
+_TYPES = {"text": "VARCHAR", "whole": "BIGINT", "real": "DOUBLE", "flag": "BOOLEAN", "time": "TIMESTAMPTZ"}
+
+
+def take_snapshot(
+    engine: Engine,
+    instrument: Instrument,
+    key: bytes,
+    folder: Path,
+    now: datetime,
+    about: Values | None = None,
+) -> Path | None:
+    """Write the copy of this day; None if it is there. Removes those that are older than the newest `KEPT`.
+
+    Raises ExportError, DictionaryError; then nothing is left behind but the note in the book.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
+    target = folder / now.date().isoformat()
+    if target.exists():
+        return None
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".making.") as place:
+        making = Path(place) / target.name
+        asked = Asked(SCIENTIFIC, PURPOSE)
+        made = ledger.export_now(engine, instrument, asked, key, making, ["parquet"], PURPOSE, about=about)
+        files = [f for f in made.files if f.name != SUMS] + [_write_estimates(engine, instrument, making)]
+        (making / SUMS).write_text(sums_of(files), "utf-8")
+        making.chmod(0o750)
+        os.rename(making, target)
+    for old in sorted(snapshots(folder))[:-KEPT]:
+        shutil.rmtree(folder / old)
+    return target
+
+
+def snapshots(folder: Path) -> list[str]:
+    """The days that there is a copy of, oldest first."""
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(f.name for f in found if f.is_dir() and _DAY.match(f.name))
+
+
+def _write_estimates(engine: Engine, instrument: Instrument, folder: Path) -> Path:
+    import duckdb
+
+    view: View = next(v for v in views(instrument, engine.dialect.name) if v.name == "estimate")
+    path = folder / "estimate.parquet"
+    columns = ", ".join(f'"{c.name}" {_TYPES[c.kind]}' for c in view.columns)
+    places = ", ".join("?" * len(view.columns))
+    with duckdb.connect(":memory:") as to, reading(engine) as db:
+        to.execute(f"CREATE TABLE estimate ({columns})")
+        after: tuple[Any, ...] | None = None
+        while rows := view_page(db, view, after=after, limit=_AT_ONCE):
+            to.executemany(f"INSERT INTO estimate VALUES ({places})", [list(r.values()) for r in rows])
+            after = tuple(rows[-1][k] for k in view.key)
+        name = str(path).replace("'", "''")
+        to.execute(f"COPY estimate TO '{name}' (FORMAT parquet, COMPRESSION zstd)")
+    return path

@@ -1,0 +1,306 @@
+"""`main.py release`: from a database to a folder and back, and every bad input's message."""
+
+import os
+import re
+import subprocess
+import sys
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, update
+
+from flows.instrument import Fault
+from storage.analysis.domains import OfficeFileError
+from storage.analysis.making import draft, make_release, material_of
+from storage.analysis.plan import ReleasePlan, load_plan
+from storage.analysis.publishing import verify
+from storage.analysis.release import ReleaseError, all_versions, load_release
+from storage.database import migrate, open_engine, reading, writing
+from storage.models import Interview, ReleasedVersion, table_of
+from tests.estimation_material import put
+from tests.results_material import OFFICE, ROOT, instrument, margins_file, people
+
+WAVE = "pilot-2026"  # of deploy/wave.toml
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with a wave's interviews, never written to by a test."""
+    folder = tmp_path_factory.mktemp("filled")
+    engine = open_engine(f"sqlite:///{folder / 'dial16.sqlite3'}")
+    migrate(engine, instrument())
+    put(engine, instrument(), people(1500, seed=3), wave=WAVE)
+    engine.dispose()
+    margins_file(folder)
+    return folder
+
+
+@pytest.fixture
+def data(filled: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    import shutil
+
+    folder = tmp_path / "data"
+    shutil.copytree(filled, folder)
+    return folder
+
+
+def run(data: Path, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """`main.py release ...` in a process of its own."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("DIAL16_")}
+    return subprocess.run(
+        [sys.executable, str(ROOT / "main.py"), "release", *words],
+        cwd=data,
+        env={**environment, "DIAL16_DATA_DIR": str(data), "COLUMNS": "200", **settings},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def left(data: Path) -> list[str]:
+    """What there is of releases, hidden folders too."""
+    return sorted(str(p.relative_to(data)) for p in (data / "releases").rglob("*"))
+
+
+# ---------------------------------------------------------------- the way of a release
+
+
+def test_from_a_dry_run_to_a_second_version(data: Path) -> None:
+    (data / "release.toml").write_text('crosses = [["region", "sex"]]\n[weights]\nfewest = 20\n')
+    own = {"DIAL16_RELEASE_FILE": str(data / "release.toml")}
+    tried = run(data, "make", "--dry-run", "--margins", "margins.csv", **own)
+    assert tried.returncode == 0, tried.stderr
+    assert "Wave pilot-2026, 2026: 1,500 respondents of 1,500 interviews" in tried.stdout
+    assert re.search(r"Raked \(\w+\): \d+ sweeps", tried.stdout)
+    assert "table region: gh_ne (" in tried.stdout and "joined gh_np" in tried.stdout
+    assert "fewer respondents than may be shown" in tried.stdout
+    assert re.search(r"[\d,]+ more; name them with --all", tried.stdout)
+    assert "Nothing was written." in tried.stdout
+    assert not (data / "releases").exists()
+    assert "reading interviews" in tried.stderr  # the bars leave standard output alone
+
+    made = run(data, "make", "--margins", "margins.csv")
+    folder = data / "releases" / WAVE / "1"
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.splitlines()[-1] == str(folder)
+    release = load_release(folder)
+    assert (release.weighted, release.interviews, release.simulated) == (True, 1500, 0)
+    assert release.margins[0].source.startswith("Made-up totals") and release.software.startswith(
+        "Dial 16 0.1.0"
+    )
+    assert len(release.material) == 64
+    crossed = {tuple(v for v, _ in e.domain) for e in release.estimates if len(e.domain) == 2}
+    assert crossed == {("region", "sex"), ("sex", "age"), ("sex", "residence")}  # of deploy/release.toml
+
+    silent = run(data, "make", "--margins", "margins.csv")
+    assert silent.returncode == 1 and "version 1 is out; say why" in silent.stderr
+    assert len(all_versions(data / "releases", WAVE)) == 1
+    again = run(data, "make", "--cross", "region,residence", "--reason", "Another cross.")
+    assert again.returncode == 0, again.stderr
+    second = load_release(data / "releases" / WAVE / "2")
+    assert not second.weighted and second.material == release.material
+    assert "unweighted" in again.stdout
+
+    listed = run(data, "list")
+    assert [line for line in listed.stdout.splitlines() if "Another cross." in line]
+    assert run(data, "verify").stdout.count(": as issued") == 2
+    shown = run(data, "show", "--by", "sex", "--version", "1")
+    assert "Female" in shown.stdout and "modelled as if" in shown.stdout
+    assert "no figures of overall by religion" in run(data, "show", "--by", "religion").stderr
+
+    engine = open_engine(f"sqlite:///{data / 'dial16.sqlite3'}")  # what SQL and the API read
+    with reading(engine) as db:
+        kept = db.execute(select(table_of(ReleasedVersion).c.version).order_by("version")).scalars().all()
+    engine.dispose()
+    assert list(kept) == [1, 2]
+
+
+def test_a_file_that_changed_is_found(data: Path) -> None:
+    assert run(data, "make").returncode == 0
+    file = data / "releases" / WAVE / "1" / "estimates.csv"
+    file.chmod(0o644)
+    file.write_text(file.read_text().replace("health", "wealth", 1))
+    checked = run(data, "verify", WAVE, "1")
+    assert checked.returncode == 1
+    assert checked.stdout.strip() == f"{file}: differs from what was issued"
+
+
+# ---------------------------------------------------------------- bad input
+
+
+MARGINS = "table,source,date,variables,category,total,joins\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "files", "said"),
+    [
+        (["--wave", "none"], {}, "wave none: 0 interviews, but none that answered"),
+        (["--margins", "m.csv"], {}, "m.csv: -: cannot be read"),
+        (["--margins", "m.csv"], {"m.csv": "a,b\n"}, "m.csv: row 1: must be the heading: table,source"),
+        (
+            ["--margins", "m.csv"],
+            {"m.csv": MARGINS + "sex,x,2021-01-01,sex,male,10,\nsex,x,2021-01-01,sex,femal,10,\n"},
+            "m.csv: row 3: category 'femal' is unknown; known: male|female",
+        ),
+        (
+            ["--margins", "m.csv"],
+            {
+                "m.csv": MARGINS
+                + "sex,x,2021-01-01,sex,male,10,\nsex,x,2021-01-01,sex,female,10,\n"
+                + "place,x,2021-01-01,residence,urban,10,\nplace,x,2021-01-01,residence,rural,11,\n"
+            },
+            "m.csv: table place: adds up to 21 and table sex to 20, a difference of +1",
+        ),
+        (
+            ["--cross", "sex,religion"],
+            {},
+            "cross 'sex by religion': name two different variables out of sex, age",
+        ),
+        (["--cross", "sex"], {}, "cross 'sex': name two"),
+        (["--wealth", "w.toml"], {"w.toml": "cuts = 1"}, "w.toml: source: missing"),
+    ],
+)
+def test_bad_input_names_file_row_and_fix_and_writes_nothing(
+    data: Path, words: list[str], files: dict[str, str], said: str
+) -> None:
+    for name, text in files.items():
+        (data / name).write_text(text)
+    ran = run(data, "make", *words)
+    assert ran.returncode != 0
+    assert said in " ".join(ran.stderr.replace("│", " ").split())
+    assert "Traceback" not in ran.stderr
+    assert left(data) == []
+
+
+@pytest.mark.parametrize(
+    ("structure", "said"),
+    [("", "holds none of GSS_DSD.xml, IAEG-SDGs_SDG.xml"), ("<no>", "IAEG-SDGs_SDG.xml: ")],
+)
+def test_a_structure_file_that_is_none_is_refused_and_nothing_is_written(
+    data: Path, structure: str, said: str
+) -> None:
+    folder = data / "sdmx"
+    folder.mkdir()
+    if structure:
+        (folder / "IAEG-SDGs_SDG.xml").write_text(structure)
+    ran = run(data, "make", DIAL16_SDMX_DIR=str(folder))
+    assert ran.returncode == 1 and said in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert [name for name in left(data) if name.count("/") > 1] == []
+
+
+def test_what_nobody_dialled_for_is_not_published_by_mistake(data: Path) -> None:
+    engine = open_engine(f"sqlite:///{data / 'dial16.sqlite3'}")
+    c = table_of(Interview).c
+    with writing(engine) as db:
+        db.execute(update(table_of(Interview)).where(c.id < f"{40:016x}").values(aggregator="simulator"))
+    engine.dispose()
+    ran = run(data, "make")
+    assert ran.returncode == 1 and "40 of 1,500 interviews came through the simulator" in ran.stderr
+    assert left(data) == []
+    assert run(data, "make", "--simulated").returncode == 0
+    release = load_release(data / "releases" / WAVE / "1")
+    assert release.simulated == 40 and release.caution.startswith("Demonstration: made-up answers.")
+
+
+def test_nothing_out_yet(tmp_path: Path) -> None:
+    assert "No release in" in run(tmp_path, "list").stdout
+    assert run(tmp_path, "verify").returncode == 1
+    assert "has no release" in run(tmp_path, "show").stderr
+
+
+# ---------------------------------------------------------------- the office's file
+
+
+def test_the_file_as_delivered_has_the_published_thresholds() -> None:
+    plan = load_plan(ROOT / "deploy" / "release.toml", instrument())
+    assert plan.rules == ReleasePlan().rules
+    assert plan.margins is None and not plan.probability_sample
+
+
+def test_the_file_names_the_other_files_beside_it(tmp_path: Path) -> None:
+    margins_file(tmp_path)
+    path = tmp_path / "release.toml"
+    path.write_text('margins = "margins.csv"\n[weights]\nleast = 0.2\nmost = 4\n[disclosure]\nleast = 12\n')
+    plan = load_plan(path, instrument())
+    assert plan.margins is not None and [t.name for t in plan.margins.tables] == [
+        "region",
+        "sex by residence",
+    ]
+    assert plan.limits is not None and (plan.limits.least, plan.limits.most) == (0.2, 4.0)
+    assert plan.rules.disclosure.least == 12
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("cross = []", ("cross", "unknown; known: margins, wealth, crosses")),
+        ("crosses = 3", ("crosses", "write [[")),
+        ('crosses = [["sex", "sex"]]', ("crosses", "two different variables")),
+        ('crosses = [["sex", "age"], ["age", "sex"]]', ("crosses", "stand twice")),
+        ("disclosure = 3", ("disclosure", "must be a table")),
+        ("[disclosure]\nleast = 2", ("disclosure", "give least >= 3")),
+        ("[disclosure]\nleast = 10.5", ("disclosure.least", "whole number")),
+        ("[disclosure]\nleats = 10", ("disclosure.leats", "unknown; known: least, group")),
+        ("[display]\nwide = true", ("display.wide", "must be a number")),
+        ("[weights]\nmost = 3", ("weights", "give least and most")),
+        ("[weights]\nleast = 2\nmost = 3", ("weights", "one below 1 and one above")),
+        ("[weights]\nfewest = 0", ("weights.fewest", "1 or more")),
+        ('probability_sample = "no"', ("probability_sample", "true or false")),
+        ("margins = 3", ("margins", "name of a file")),
+        ("=", ("-", "cannot be read")),
+    ],
+)
+def test_every_fault_of_the_file_is_named(tmp_path: Path, text: str, fault: tuple[str, str]) -> None:
+    path = tmp_path / "release.toml"
+    path.write_text(text)
+    with pytest.raises(OfficeFileError) as refused:
+        load_plan(path, instrument())
+    (found,) = refused.value.faults
+    assert isinstance(found, Fault)
+    assert str(found).startswith(f"{path}: {fault[0]}: ")
+    assert fault[1] in str(found)
+
+
+# ---------------------------------------------------------------- interviews that a release rests on
+
+
+def test_the_digest_of_interviews_follows_answers_and_people(database_url: str) -> None:
+    engine = open_engine(database_url)
+    migrate(engine, instrument())
+    put(engine, instrument(), people(30, seed=1), wave=WAVE)
+    before = material_of(engine, instrument(), WAVE)
+    assert material_of(engine, instrument(), WAVE) == before
+    put(engine, instrument(), people(1, seed=2), wave="another", first=500)
+    assert material_of(engine, instrument(), WAVE) == before
+    c = table_of(Interview).c
+    with writing(engine) as db:
+        db.execute(update(table_of(Interview)).where(c.id == f"{3:016x}").values(version=2))
+    changed = material_of(engine, instrument(), WAVE)
+    assert changed != before
+    with writing(engine) as db:
+        db.execute(update(table_of(Interview)).where(c.id == f"{3:016x}").values(disposition="withdrawn"))
+    assert material_of(engine, instrument(), WAVE) not in (before, changed)
+    engine.dispose()
+
+
+def test_on_both_engines_a_draft_becomes_a_whole_release(database_url: str, tmp_path: Path) -> None:
+    engine = open_engine(database_url)
+    migrate(engine, instrument())
+    put(engine, instrument(), people(700, seed=5), wave=WAVE)
+    out, steps = tmp_path / "releases", []
+    made = draft(
+        engine, instrument(), WAVE, out, ReleasePlan(), told=lambda what, done, total: steps.append(what)
+    )
+    assert {"reading interviews", "computing", "applying the rules"} <= set(steps)
+    assert made.hidden and all(e.notes for e in made.hidden)
+    folder = make_release(made, instrument(), out, ReleasePlan(), OFFICE, issued=date(2026, 11, 20))
+    assert verify(folder) == []
+    release = load_release(folder)
+    assert [(e.mark, e.domain) for e in release.estimates] == [(e.mark, e.domain) for e in made.marked]
+    assert all(e.share is None for e in release.estimates if e.mark in ("c", "u"))
+    with pytest.raises(ReleaseError, match="say why"):
+        make_release(made, instrument(), out, ReleasePlan(), OFFICE, issued=datetime.now(UTC).date())
+    engine.dispose()

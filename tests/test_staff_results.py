@@ -1,0 +1,254 @@
+"""Figures before their release: asked on the page, answered by a worker, kept in the book of questions."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, select, update
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.testclient import TestClient
+
+from gateway import jobs
+from gateway.published import Published
+from gateway.results import ResultsPages
+from gateway.staff_results import PATH, StaffResults, staff_results_routes
+from storage.analysis import queries
+from storage.database import open_engine, writing
+from storage.models import Interview, QueryLog, table_of
+from tests.estimation_material import put
+from tests.results_material import instrument, people, publish_waves
+
+TOKEN = "a token of the tests"
+BY = "Ama Mensah"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wave with a release (unweighted), and one that has none yet."""
+    made = tmp_path_factory.mktemp("staff")
+    publish_waves(made, (1200,))
+    engine = open_engine(f"sqlite:///{made / 'dial16.sqlite3'}")
+    put(engine, instrument(), people(600, seed=9), wave="next", first=900_000)
+    engine.dispose()
+    (made / "release.toml").write_text('crosses = [["region", "sex"]]\n[weights]\nfewest = 5\n')
+    return made
+
+
+@pytest.fixture
+def engine(folder: Path) -> Iterator[Engine]:
+    opened = open_engine(f"sqlite:///{folder / 'dial16.sqlite3'}")
+    yield opened
+    opened.dispose()
+
+
+def answer(engine: Engine, folder: Path, id: str) -> None:
+    queries.answer(engine, instrument(), folder / "releases", id, folder / "release.toml", "Office")
+
+
+def client_of(folder: Path, engine: Engine, asked: list[str]) -> TestClient:
+    def door(request: Request) -> Response | None:
+        return (
+            None if request.headers.get("authorization") == f"Bearer {TOKEN}" else Response(status_code=401)
+        )
+
+    published = Published(folder / "releases")
+    staff = StaffResults(
+        engine, instrument(), ["next"], published, ResultsPages(published, instrument()), asked.append
+    )
+    client = TestClient(Starlette(routes=staff_results_routes(staff, door)))
+    client.headers["authorization"] = f"Bearer {TOKEN}"
+    return client
+
+
+def test_the_draft_of_a_wave_with_the_reason_of_everything_hidden(folder: Path, engine: Engine) -> None:
+    asked: list[str] = []
+    client = client_of(folder, engine, asked)
+    page = client.post(PATH, data={"kind": "draft", "wave": "next", "by": BY})
+    assert "Being computed" in page.text and 'http-equiv="refresh"' in page.text
+    answer(engine, folder, asked[0])
+    page = client.get(f"{PATH}/{asked[0]}?service=primary")
+    assert "Not published. For staff" in page.text and "600 people answered" in page.text
+    assert "Primary education</h2>" in page.text and f'href="{PATH}/{asked[0]}?service=health' in page.text
+    assert page.headers["cache-control"] == "no-store"
+    for reason in ("fewer respondents than may be shown", "too few respondents to be reliable"):
+        assert f"<td>{reason}</td>" in page.text
+    release, why = queries.read_draft(str(found(engine, asked[0]).answer))
+    hidden = {(e.service, e.measure, e.domain) for e in release.estimates if e.mark in ("c", "u")}
+    assert hidden == {(s, m, d) for s, m, d, *_ in why if len(d) < 2}
+    assert all(e.share is None and e.positive == 0 for e in release.estimates if e.mark in ("c", "u"))
+    assert "estimates.xlsx" not in page.text  # nothing to download
+
+
+def found(engine: Engine, id: str) -> queries.Asked:
+    question = queries.find(engine, id)
+    assert question is not None
+    return question
+
+
+def test_a_table_beside_a_release_and_its_line_in_the_book(folder: Path, engine: Engine) -> None:
+    asked: list[str] = []
+    client = client_of(folder, engine, asked)
+    form = {"kind": "query", "wave": "pilot-2024", "measure": "health/overall", "first": "sex", "by": BY}
+    client.post(PATH, data={**form, "second": "residence"})
+    answer(engine, folder, asked[0])
+    page = client.get(f"{PATH}/{asked[0]}").text
+    figures, caution, version = queries.read_figures(found(engine, asked[0]).answer)
+    assert [tuple(v for v, _ in e.domain) for e in figures] == [("sex", "residence")] * 4
+    assert len(re.findall(r'<tr><th scope="row">', page)) == 4
+    assert "Female, Town or city" in page and "modelled as if" in page and version == 1
+    assert caution in page
+    book = client.get(PATH).text
+    assert BY in book and "Health care, overall satisfaction by Sex and Residence" in book
+    with engine.connect() as db:
+        c = table_of(QueryLog).c
+        row = db.execute(select(c.shown, c.hidden, c.state).where(c.id == asked[0])).one()
+    assert (row.shown + row.hidden, row.state) == (4, "done")
+
+
+def test_what_the_release_has_is_answered_from_it(folder: Path, engine: Engine) -> None:
+    from storage.analysis.release import latest
+
+    id = queries.ask(
+        engine, "query", "pilot-2024", BY, service="health", measure="overall", variables=("sex",)
+    )
+    answer(engine, folder, id)
+    release = latest(folder / "releases", "pilot-2024")
+    assert release is not None
+    figures, _, _ = queries.read_figures(found(engine, id).answer)
+    assert figures == [
+        e
+        for e in release.estimates
+        if (e.service, e.measure) == ("health", "overall") and [v for v, _ in e.domain] == ["sex"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wave", "variables", "said"),
+    [
+        ("next", ("sex",), "has no release to protect a table with"),
+        ("pilot-2024", ("sex", "age", "region"), "3 dimensions; ask for two at most"),
+        ("pilot-2024", ("wealth",), "wealth is not a variable of the release"),
+    ],
+)
+def test_refusals_say_what_to_ask_instead(
+    folder: Path, engine: Engine, wave: str, variables: tuple[str, ...], said: str
+) -> None:
+    id = queries.ask(engine, "query", wave, BY, service="health", measure="overall", variables=variables)
+    answer(engine, folder, id)
+    question = found(engine, id)
+    assert question.state == "refused" and said in question.said and not question.answer
+    assert said in client_of(folder, engine, []).get(f"{PATH}/{id}").text
+
+
+def test_a_record_that_moved_on_refuses_new_tables(tmp_path: Path) -> None:
+    publish_waves(tmp_path, (700,))
+    (tmp_path / "release.toml").write_text("")
+    engine = open_engine(f"sqlite:///{tmp_path / 'dial16.sqlite3'}")
+    with writing(engine) as db:
+        c = table_of(Interview).c
+        db.execute(update(table_of(Interview)).where(c.id == f"{5:016x}").values(disposition="withdrawn"))
+    id = queries.ask(
+        engine, "query", "pilot-2024", BY, service="health", measure="overall", variables=("sex", "age")
+    )
+    answer(engine, tmp_path, id)
+    assert "the record has changed since version 1" in found(engine, id).said
+    engine.dispose()
+
+
+def test_a_file_of_the_office_that_is_wrong_is_told_to_staff(
+    folder: Path, engine: Engine, tmp_path: Path
+) -> None:
+    bad = tmp_path / "release.toml"
+    bad.write_text("least = 3")
+    id = queries.ask(engine, "draft", "next", BY)
+    queries.answer(engine, instrument(), folder / "releases", id, bad, "Office")
+    question = found(engine, id)
+    assert question.state == "failed" and "release.toml: least: unknown" in question.said
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ({"kind": "draft", "wave": "next", "by": ""}, "Give your name"),
+        ({"kind": "draft", "wave": "nowhere", "by": BY}, "Choose one of the waves"),
+        ({"kind": "query", "wave": "next", "by": BY, "measure": "health/none"}, "Choose one of the measures"),
+        (
+            {"kind": "query", "wave": "next", "by": BY, "measure": "health/overall", "first": "sex",
+             "second": "sex"},
+            "Choose two different variables",
+        ),
+        (
+            {"kind": "query", "wave": "next", "by": BY, "measure": "health/overall", "first": "respondent"},
+            "Choose two different variables",
+        ),
+    ],
+)  # fmt: skip
+def test_a_form_that_is_wrong_asks_nothing(
+    folder: Path, engine: Engine, form: dict[str, str], said: str
+) -> None:
+    asked: list[str] = []
+    page = client_of(folder, engine, asked).post(PATH, data=form)
+    assert page.status_code == 400 and said in page.text and asked == []
+
+
+def test_nobody_without_the_token_sees_or_asks_anything(folder: Path, engine: Engine) -> None:
+    asked: list[str] = []
+    client = client_of(folder, engine, asked)
+    client.headers["authorization"] = "Bearer other"
+    for response in (
+        client.get(PATH),
+        client.post(PATH, data={"kind": "draft", "wave": "next", "by": BY}),
+        client.get(f"{PATH}/{'0' * 32}"),
+    ):
+        assert response.status_code == 401 and response.content == b""
+    assert asked == []
+
+
+def test_a_question_nobody_asked_and_a_form_too_long(folder: Path, engine: Engine) -> None:
+    client = client_of(folder, engine, [])
+    assert client.get(f"{PATH}/{'0' * 32}").status_code == 404
+    assert client.post(PATH, content=b"x" * 5000).status_code == 413
+
+
+def test_answers_go_after_a_day_and_the_lost_are_found_again(folder: Path, engine: Engine) -> None:
+    now = datetime.now(UTC)
+    old, lost, dead = (queries.ask(engine, "draft", "next", BY) for _ in range(3))
+    answer(engine, folder, old)
+    c = table_of(QueryLog).c
+    with writing(engine) as db:
+        db.execute(update(table_of(QueryLog)).where(c.id == old).values(asked_at=now - timedelta(days=2)))
+        db.execute(
+            update(table_of(QueryLog))
+            .where(c.id == dead)
+            .values(state="running", asked_at=now - timedelta(hours=1))
+        )
+    assert set(queries.waiting(engine, now)) == {lost, dead}
+    assert found(engine, old).answer == "" and found(engine, old).shown
+    assert "more than a day old" in client_of(folder, engine, []).get(f"{PATH}/{old}").text
+    for id in (lost, dead):
+        answer(engine, folder, id)
+
+
+def test_a_worker_answers_what_is_enqueued_once(folder: Path, engine: Engine, redis_url: str) -> None:
+    url = str(engine.url)
+
+    def work_on(id: str) -> None:
+        own = open_engine(url)
+        answer(own, folder, id)
+        own.dispose()
+
+    queue, connection = jobs.open_queue(redis_url)
+    asked: list[str] = []
+    page = client_of(folder, engine, asked).post(PATH, data={"kind": "draft", "wave": "next", "by": BY})
+    assert page.status_code == 200
+    for _ in range(2):
+        jobs.enqueue_query(queue, asked[0])
+    assert len(queue) == 1
+    composition = jobs.Composition(close_unfinished=lambda now: 0, answer_query=work_on)
+    jobs.work(redis_url, composition, burst=True)
+    assert found(engine, asked[0]).state == "done"
+    connection.close()
