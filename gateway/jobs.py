@@ -6,7 +6,8 @@ process before it starts, see `compose`; JSON is the only serializer, so that wr
 running code.
 
     dial16                  what recurs
-    dial16-reply .. -invitation     one message each, the kind's queue; workers take the first first
+    dial16-reply .. -invitation     messages, the kind's queue; workers take the first first; one a job,
+                                    or a few of those that nobody waits for
 
 A job is only the fastest way to a message: its row says whether it is due (`storage/outbox.py`). Airtime
 goes the same way (`storage/airtime.py`), in the queue of thanks.
@@ -41,6 +42,9 @@ _QUERY_SECONDS = 600  # the table of a million interviews takes seconds
 _WORKER_TTL = 90  # seconds; a worker that waits for jobs gives a sign of life every 75
 _RUNNING = timedelta(seconds=150)  # a sign of life within this time: it runs
 SEND_SECONDS = 60  # a send's job is ended then; its call of the aggregator has time-outs well below
+#: Messages that share a job, of kinds that nobody waits for: RQ asks Redis some 25 things a job. Few enough
+#: that a reply waits for no more than seconds until a worker is free.
+_PER_JOB = {"reminder": 10, "invitation": 10}
 _QUEUED = "dial16:queued:"  # + message id: it has a job
 _QUEUED_SECONDS = 20  # then it is given another one, if it is still due: its worker may have died
 
@@ -84,21 +88,23 @@ def close_stale_interviews() -> int:
     return closed
 
 
-def send_message(message: str) -> str:
-    """Send the message with this id, if it is due. Its row says what became of it.
+def send_message(*messages: str) -> str:
+    """Send the messages with these ids, those of them that are due. Their rows say what became of them;
+    the last one's outcome is returned.
 
     Ends well whatever happens: RQ would keep an exception's text.
     """
     if _composition is None or _composition.dispatch is None:
         raise RuntimeError("this worker was not composed: start it with `main.py work`")
-    dispatch = _composition.dispatch
-    try:
-        outcome = dispatch.send(message)
-        dispatch.live.delete(_QUEUED + message)
-    except Exception as error:  # a store is away, or a bug: a due row is given another job later
-        log.error("message %s: %s", message, type(error).__name__)
-        return "error"
-    log.debug("message %s: %s", message, outcome)
+    dispatch, outcome = _composition.dispatch, ""
+    for message in messages:
+        try:
+            outcome = dispatch.send(message)
+            dispatch.live.delete(_QUEUED + message)
+        except Exception as error:  # a store is away, or a bug: a due row is given another job later
+            log.error("message %s: %s", message, type(error).__name__)
+            outcome = "error"
+        log.debug("message %s: %s", message, outcome)
     return outcome
 
 
@@ -150,13 +156,14 @@ class Sends:
                 pipe.set(_QUEUED + message, 1, nx=True, px=self.remember_ms)
             fresh = [m for m, is_new in zip(due, pipe.execute(), strict=True) if is_new]
         for kind, queue in self._queues.items():
+            theirs = [message for message, its_kind in fresh if its_kind == kind]
+            most = 1 if what == "send_airtime" else _PER_JOB.get(kind, 1)
             jobs = [
                 Queue.prepare_data(
-                    f"gateway.jobs.{what}", (message,), timeout=SEND_SECONDS, result_ttl=0,
-                    failure_ttl=3600, description=what,
+                    f"gateway.jobs.{what}", tuple(theirs[n : n + most]), timeout=SEND_SECONDS * most,
+                    result_ttl=0, failure_ttl=3600, description=what,
                 )
-                for message, its_kind in fresh
-                if its_kind == kind
+                for n in range(0, len(theirs), most)
             ]  # fmt: skip
             if jobs:
                 queue.enqueue_many(jobs)
