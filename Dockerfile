@@ -12,7 +12,8 @@ COPY main.py /app/
 COPY flows /app/flows
 COPY storage /app/storage
 COPY gateway /app/gateway
-COPY deploy/wave.toml /app/deploy/wave.toml
+COPY deploy/wave.toml deploy/release.toml /app/deploy/
+COPY deploy/sdmx /app/deploy/sdmx
 # Byte code now: the service's user may not write here.
 RUN /venv/bin/python -m compileall -q /app
 WORKDIR /app

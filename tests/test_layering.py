@@ -79,6 +79,9 @@ def test_only_main_reads_settings() -> None:
         str(path.relative_to(HERE))
         for layer in MAY_IMPORT
         for path in files(layer)
-        if path.name != "settings.py" and "gateway.settings" in path.read_text("utf-8")
+        # The verbs in commands/ are given main.py's way of reading them.
+        if path.name != "settings.py"
+        and path.parent.name != "commands"
+        and "gateway.settings" in path.read_text("utf-8")
     }
     assert not readers
