@@ -16,7 +16,7 @@ _TOKEN = re.compile(
     r"\s*(?:(?P<text>'(?:[^']|'')*')"
     r"|(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,12})?)?(?:Z|[+-]\d\d:\d\d))"
     r"|(?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)"
-    r"|(?P<word>[A-Za-z_][A-Za-z0-9_]*)|(?P<bracket>[()]))",
+    r"|(?P<word>[A-Za-z_][A-Za-z0-9_]*)|(?P<bracket>[(),]))",
     re.ASCII,
 )
 _HOW = ("eq", "ne", "gt", "ge", "lt", "le")

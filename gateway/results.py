@@ -109,7 +109,7 @@ class ResultsPages:
         made = view(release, (), service, self._instrument, self.labels(words), words, self._boundaries)
         return self.render(
             "results.html", words, path, v=made, r=release, edition=None, editions=(), staff=True,
-            hidden=hidden, query={"service": made.service},
+            hidden=hidden, query=None,
         )  # fmt: skip
 
     def open_data(self, code: str) -> str:
@@ -184,11 +184,13 @@ class ResultsPages:
         return (path, digest) if digest is not None and path.is_file() else None
 
     def render(
-        self, template: str, words: Words, path: str, query: Mapping[str, str], **values: object
+        self, template: str, words: Words, path: str, query: Mapping[str, str] | None, **values: object
     ) -> str:
+        """A page. `query`: what its address keeps when the reader changes language; None: it has one."""
         others = [
-            (code, words_of(code)["language"], f"{path}?{urlencode({**query, 'lang': code})}")
+            (code, words_of(code)["language"], f"{path}?{urlencode({**(query or {}), 'lang': code})}")
             for code in LANGUAGES
+            if query is not None
         ]
         rendered: str = self._templates.get_template(template).render(
             static=self._static,

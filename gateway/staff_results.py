@@ -70,7 +70,7 @@ class StaffResults:
         """The page to ask on."""
         released = list(dict.fromkeys(e.wave for e in self._published.editions()))
         return self._pages.render(
-            "staff_results.html", self._words, PATH, {},
+            "staff_results.html", self._words, PATH, None,
             waves=list(dict.fromkeys([*self._waves, *released])), released=released,
             measures=[
                 (f"{service}/{measure}", f"{self.labels.service(service)}: {self.labels.measure(measure)}")
@@ -128,7 +128,7 @@ class StaffResults:
             }  # fmt: skip
         title = " by ".join(self.labels.variable(v) for v in asked.variables) or self.labels.national
         page = self._pages.render(
-            "staff_answer.html", self._words, f"{PATH}/{id}", {},
+            "staff_answer.html", self._words, f"{PATH}/{id}", None,
             asked=asked, title=title, labels=self.labels,
             reload=_RELOAD_SECONDS if asked.state in (queries.WAITING, queries.RUNNING) else 0, **values,
         )  # fmt: skip

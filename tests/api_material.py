@@ -46,7 +46,7 @@ def release(wave: str = "w", version: int = 1) -> Release:
 
 
 def fill(engine: Engine) -> None:
-    """Thirty complete interviews, many hops at one instant; one left, one refused, one withdrawn, two waves."""
+    """Thirty complete interviews, many hops at one instant; two left, one refused, one withdrawn."""
     migrate(engine, SMALL)
     dialogues = [complete(n) for n in range(1, 31)]
     left = Dialogue(901)

@@ -1,4 +1,4 @@
-"""The results API: literal requests and answers, cursors under inserts, ids, rates, files; and its description."""
+"""The results API: literal requests and answers, cursors under inserts, ids, rates, files, its description."""
 
 import base64
 import re
@@ -88,9 +88,9 @@ def test_a_token_is_needed(api: Api, path: str) -> None:
         f"Bearer {STAFF}x",
         "Basic !",
         f"Digest {STAFF}",
-        "Token é",
+        "Token e",
     ):
-        answer = api.ask(path, None, Authorization=authorization.encode().decode("latin-1"))
+        answer = api.ask(path, None, Authorization=authorization)
         assert answer.status_code in (401, 429) and STAFF not in answer.text
         if answer.status_code == 401:
             assert (
@@ -186,9 +186,9 @@ def test_what_cannot_be_understood_says_what_to_give(api: Api, path: str, said: 
 
 
 def test_an_interview_as_it_is_shown(api: Api) -> None:
-    page = api.json("/api/v1/interviews?disposition=in_progress&limit=1")
-    (row,) = page["data"]
     sealed = Sealed(KEY, "api:ama")
+    page = api.json("/api/v1/interviews?disposition=in_progress")
+    (row,) = [r for r in page["data"] if r["respondent"] == sealed.seal(f"{901:032x}")]
     assert row | {"answers": None} == {
         "id": row["id"], "respondent": sealed.seal(f"{901:032x}"), "wave": "pilot-2026", "attempt": 1,
         "counted": True, "instrument": "small@1", "language": "en", "mode": "ussd",
@@ -361,14 +361,17 @@ def test_a_moment_ago_is_too_early(empty: Api) -> None:
 
 
 def test_without_the_live_store_rows_wait_and_figures_do_not(tmp_path: Path, live: Live) -> None:
-    with running_live("valkey") as other, database("sqlite", tmp_path, None) as url:
-        with serving(url, other, tmp_path) as api:
-            fill(api.engine)
-            other.stop(kill=True)
-            answer = api.ask("/api/v1/interviews")
-            assert answer.status_code == 503 and "live store" in answer.text
-            assert "retry-after" in answer.headers
-            assert api.ask("/api/v1/estimates", PUBLIC).status_code == 200
+    with (
+        running_live("valkey") as other,
+        database("sqlite", tmp_path, None) as url,
+        serving(url, other, tmp_path) as api,
+    ):
+        fill(api.engine)
+        other.stop(kill=True)
+        answer = api.ask("/api/v1/interviews")
+        assert answer.status_code == 503 and "live store" in answer.text
+        assert "retry-after" in answer.headers
+        assert api.ask("/api/v1/estimates", PUBLIC).status_code == 200
 
 
 def test_without_the_record_it_says_so_and_not_where_it_is(tmp_path: Path, live: Live) -> None:
@@ -443,7 +446,7 @@ def test_an_export_is_asked_for_made_and_fetched(empty: Api) -> None:
     assert early.status_code == 409 and "not made yet" in early.text
     queue = Queue(jobs.QUEUE, connection=empty.live, serializer=JSONSerializer)
     (job,) = queue.jobs
-    assert job.args == (answer.json()["id"],)
+    assert list(job.args) == [answer.json()["id"]]
 
     made(empty, answer)
     stands = empty.json(here)
@@ -605,8 +608,9 @@ from tests.api_material import TOKENS, WAVE, KEY, PUBLIC
 from gateway.analysts import Analysts
 from gateway.app import create_app
 url = "sqlite://" + "//tmp/dial16-none.sqlite3"
-analysts = Analysts(TOKENS, database_url=url, live_url="redis://127.0.0.1:1", wave=WAVE, key=KEY, data_dir=Path("."))
-app = create_app(wave=WAVE, live_url="redis://127.0.0.1:1", database_url=url, pseudonym_key=KEY,
+live = "redis://127.0.0.1:1"
+analysts = Analysts(TOKENS, database_url=url, live_url=live, wave=WAVE, key=KEY, data_dir=Path("."))
+app = create_app(wave=WAVE, live_url=live, database_url=url, pseudonym_key=KEY,
                  secrets=["s" * 40], simulator_secret=None, live_days=1, analysts=analysts)
 async def ask():
     transport = httpx2.ASGITransport(app=app)

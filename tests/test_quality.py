@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
@@ -28,7 +29,7 @@ from storage.analysis.margins import Margins, load_margins
 from storage.analysis.paradata import median
 from storage.analysis.publishing import publish, verify
 from storage.analysis.quality import Part, Quality, Rate, Rates, Report, aapor_rates, as_json, quality
-from storage.analysis.quality_files import flags_csv, public_files, staff_files, write_files
+from storage.analysis.quality_files import earlier_reports, flags_csv, public_files, staff_files, write_files
 from storage.analysis.quality_page import WORDS, page
 from storage.analysis.quality_rules import hide, public
 from storage.analysis.release import Rules, load_release
@@ -497,6 +498,25 @@ def test_a_hidden_place_stays_hidden(wave: Report) -> None:
     shown = {(p.every.service, p.every.measure): p for p in public(wave.quality, Rules(), before).figures}
     assert shown["health", "overall"].every.mark == shown["health", "overall"].rest.mark == "c"
     assert shown["primary", "overall"].every.mark == ""
+
+
+def test_two_reports_cannot_be_subtracted(wave: Report, tmp_path: Path) -> None:
+    """The same figure out already, without a few people fewer: neither column is shown again."""
+    estimates = [p.every for p in wave.quality.figures]
+    first = public_files(wave.quality, INSTRUMENT, Rules())
+    publish(estimates, tmp_path, about(), labels_of(INSTRUMENT), issued=DAY, beside=first)
+    out = earlier_reports(tmp_path, "w")
+    assert out == [json.loads(first["quality.json"])]
+    assert public(wave.quality, Rules(), (), out) == public(
+        wave.quality, Rules()
+    )  # the same again tells nothing
+    for fewer, hidden in ((5, True), (20, False)):
+        moved = [
+            replace(p, rest=replace(p.rest, n=p.rest.n - fewer, positive=p.rest.positive - fewer // 2))
+            for p in wave.quality.figures
+        ]
+        shown = public(replace(wave.quality, figures=tuple(moved)), Rules(), (), out).figures
+        assert {p.every.mark == p.rest.mark == "c" for p in shown} == {hidden}
 
 
 def test_every_key_is_explained(wave: Report) -> None:

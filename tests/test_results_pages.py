@@ -3,6 +3,7 @@
 SHOTS=docs takes the pictures of docs/results.md.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -20,6 +21,8 @@ from typing import Any
 
 import pytest
 import uvicorn
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from playwright.sync_api import Browser, Page, expect
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -269,11 +272,16 @@ def test_the_language_is_asked_for_or_preferred(asked: str, accepted: str, code:
     assert language_of(asked, accepted) == code
 
 
+@given(st.text(), st.text(alphabet="enfr-;,q=.0159 *", max_size=60))
+def test_any_header_has_a_language(asked: str, accepted: str) -> None:
+    assert language_of(asked, accepted) in LANGUAGES
+
+
 def test_both_languages_say_the_same_things() -> None:
     english, french = words_of("en"), words_of("fr")
     assert english.texts.keys() == french.texts.keys() and english.files.keys() == french.files.keys()
     for key, text in english.texts.items():
-        assert re.findall(r"\{\w+\}", text).sort() == re.findall(r"\{\w+\}", french[key]).sort(), key
+        assert sorted(re.findall(r"\{\w+\}", text)) == sorted(re.findall(r"\{\w+\}", french[key])), key
         assert french[key]
 
 
@@ -466,6 +474,31 @@ def test_a_file_that_is_no_map_is_refused(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(MapError, match=r"map\.geojson: no (GeoJSON|feature)"):
         load_boundaries(path, regions_of(instrument()))
+
+
+_JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(["Polygon", "MultiPolygon"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["type", "coordinates", "geometry", "properties", "id"]), inner)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(feature=_JSON)
+def test_any_feature_is_a_region_or_refused(tmp_path: Path, feature: Any) -> None:
+    path = geojson(tmp_path)
+    whole = json.loads(path.read_text())
+    whole["features"].append(feature)
+    path.write_text(json.dumps(whole))
+    with contextlib.suppress(MapError):
+        assert len(load_boundaries(path, regions_of(instrument())).shapes) == 16
 
 
 # ---------------------------------------------------------------- in a browser

@@ -81,6 +81,8 @@ def test_the_draft_of_a_wave_with_the_reason_of_everything_hidden(folder: Path, 
     assert hidden == {(s, m, d) for s, m, d, *_ in why if len(d) < 2}
     assert all(e.share is None and e.positive == 0 for e in release.estimates if e.mark in ("c", "u"))
     assert "estimates.xlsx" not in page.text  # nothing to download
+    ids = re.findall(r' id="([^"]+)"', page.text)
+    assert len(ids) == len(set(ids))
 
 
 def found(engine: Engine, id: str) -> queries.Asked:

@@ -40,7 +40,7 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
         from storage.analysis.plan import load_plan
         from storage.analysis.quality import aapor_rates
         from storage.analysis.quality import quality as report_of
-        from storage.analysis.quality_files import public_files, staff_files, write_files
+        from storage.analysis.quality_files import earlier_reports, public_files, staff_files, write_files
         from storage.analysis.release import all_versions
         from storage.database import check_schema, open_engine
 
@@ -69,7 +69,8 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
             files = staff_files(made, instrument)
         else:
             earlier = [r.estimates for r in all_versions(settings.releases_dir, name)]
-            files = public_files(made.quality, instrument, plan.rules, earlier)
+            out_already = earlier_reports(settings.releases_dir, name)
+            files = public_files(made.quality, instrument, plan.rules, earlier, out_already)
         for path in write_files(files, out):
             typer.echo(path)
 

@@ -14,6 +14,7 @@ OData's metadata and the results API are made from the same list.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, Connection, Double, TableClause, Text, column, table, text
@@ -59,11 +60,17 @@ class View:
         return f"SELECT {listed} {self.origin}"
 
     def table(self, dialect: str) -> TableClause:
-        """The view for statements in SQLAlchemy Core, on the engine of that name."""
-        columns = [column(c.name, _TYPES[c.kind]) for c in self.columns]
-        if dialect == "sqlite":
-            return table(f"{SCHEMA}_{self.name}", *columns)
-        return table(self.name, *columns, schema=SCHEMA)
+        """The view for statements in SQLAlchemy Core, on the engine of that name; each time the same one,
+        so that conditions made apart from the statement are on its table and not on a second one."""
+        return _table(self, dialect)
+
+
+@cache
+def _table(view: View, dialect: str) -> TableClause:
+    columns = [column(c.name, _TYPES[c.kind]) for c in view.columns]
+    if dialect == "sqlite":
+        return table(f"{SCHEMA}_{view.name}", *columns)
+    return table(view.name, *columns, schema=SCHEMA)
 
 
 _PSEUDONYM = Column("respondent", "text", INTERVIEW_LABELS["respondent"])
@@ -292,6 +299,7 @@ def _codebook() -> View:
     )  # fmt: skip
 
 
+@cache  # instruments are few, and compared by identity
 def views(instrument: Instrument, dialect: str) -> tuple[View, ...]:
     """Every view, for the engine called `dialect`."""
     return (

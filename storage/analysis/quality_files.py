@@ -7,9 +7,11 @@ interview_flag.csv                              staff: interview, and a column a
 
 import csv
 import io
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from flows.instrument import Instrument
 from storage.analysis.estimates import Estimate
@@ -17,19 +19,31 @@ from storage.analysis.flags import DOUBTS, FLAGS, Flags
 from storage.analysis.quality import FILE, STAFF_FILE, Quality, Report, as_json
 from storage.analysis.quality_page import WORDS, file_name, page
 from storage.analysis.quality_rules import hidden_keys, public
-from storage.analysis.release import Rules
+from storage.analysis.release import Rules, versions, wave_folder
 
 FLAGGED = "interview_flag.csv"
 _STAFF = "quality_staff"
 
 
 def public_files(
-    report: Quality, instrument: Instrument, rules: Rules, released: Iterable[Sequence[Estimate]] = ()
+    report: Quality,
+    instrument: Instrument,
+    rules: Rules,
+    released: Iterable[Sequence[Estimate]] = (),
+    earlier: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, str]:
-    """Name -> text, for a release's folder. released: the figures of the wave's versions, this one too."""
-    shown = public(report, rules, hidden_keys(released))
+    """Name -> text, for a release's folder. released: the figures of the wave's versions, this one too;
+    earlier: `earlier_reports`.
+    """
+    shown = public(report, rules, hidden_keys(released), earlier)
     pages = {file_name(language): page(shown, instrument, language) for language in WORDS}
     return {FILE: as_json(shown), **pages}
+
+
+def earlier_reports(out: Path, wave: str) -> list[dict[str, Any]]:
+    """The quality.json of every version of the wave that is out and has one. Raises OSError, ValueError."""
+    folders = [wave_folder(out, wave) / str(v) for v in versions(out, wave)]
+    return [json.loads((f / FILE).read_text("utf-8")) for f in folders if (f / FILE).is_file()]
 
 
 def staff_files(report: Report, instrument: Instrument) -> dict[str, str]:

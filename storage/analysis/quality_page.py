@@ -5,7 +5,7 @@ reader's system, light or dark; patterns and words carry what colour does, so it
 """
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,6 +110,8 @@ class _View:
             return self.labels.measure(ours.id)
         if ours.role in ("sex", "age", "region", "residence"):
             return self.labels.variable(ours.role)
+        if ours.role in ("consent", "adult"):
+            return self.words[ours.role]
         if self.language in (
             self.instrument.default_language,
             *(set(WORDS) - set(self.instrument.languages)),
@@ -231,9 +233,11 @@ class _View:
 
     @property
     def most_missing(self) -> float:
-        """The scale of the stacks: a round share at or above the longest."""
-        most = max((sum(p.share or 0 for p in i.answers[1:]) for i in self.missing), default=0)
-        return next((step for step in (0.05, 0.1, 0.25, 0.5) if most <= step), 1.0)
+        return _round_scale(sum(p.share or 0 for p in i.answers[1:]) for i in self.missing)
+
+    @property
+    def most_straight(self) -> float:
+        return _round_scale(max(s.alike.share or 0, s.expected or 0) for s in self.report.straight)
 
     def dots(self, pair: Pair) -> Markup:
         """Both shares on one line from 0 to 100 %, with the interval of the first."""
@@ -252,6 +256,12 @@ class _View:
     @property
     def missing_signs(self) -> tuple[str, ...]:
         return _MISSING
+
+
+def _round_scale(shares: Iterable[float]) -> float:
+    """What a full bar stands for: a round share at or above the greatest."""
+    most = max(shares, default=0)
+    return next((step for step in (0.05, 0.1, 0.25, 0.5) if most <= step), 1.0)
 
 
 def _length(share: float, most: float) -> float:

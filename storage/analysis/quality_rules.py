@@ -8,10 +8,12 @@ shown: that nobody did something tells of nobody.
 Figures with and without the doubtful interviews are two tables that can be subtracted, and the difference is
 what the doubtful ones said. So all three go through disclosure control as one table, "all = doubtful + rest",
 beside what the release hides already: the rest is hidden wherever the doubtful are too few, or all alike.
+Nor may the rest be subtracted from that of an earlier report, which other thresholds or answers made.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from storage.analysis.disclosure import DisclosureRules, key, protect, rounded
 from storage.analysis.display import decimals, display
@@ -86,8 +88,14 @@ class _Public:
         return Timing(self.count(t.n), t.median_seconds)
 
 
-def public(report: Quality, rules: Rules, hidden_before: Collection[Key] = ()) -> Quality:
-    """The report as it may be read outside. hidden_before: keys of what the wave's releases hide."""
+def public(
+    report: Quality,
+    rules: Rules,
+    hidden_before: Collection[Key] = (),
+    earlier: Sequence[Mapping[str, Any]] = (),
+) -> Quality:
+    """The report as it may be read outside. hidden_before: keys of what the wave's releases hide; earlier:
+    the wave's quality.json that are out, as read."""
     ours = _Public(rules.disclosure)
     items = _items(ours, report.items)
     return replace(
@@ -111,7 +119,7 @@ def public(report: Quality, rules: Rules, hidden_before: Collection[Key] = ()) -
         conflicts=tuple(ours.one(p) for p in report.conflicts),
         coverage=tuple(_coverage(ours, c) for c in report.coverage),
         weights=tuple(_weighting(ours, w) for w in report.weights if not ours.small(w.respondents)),
-        figures=_figures(report.figures, rules, hidden_before),
+        figures=_figures(report.figures, rules, hidden_before, earlier),
         no_figures="not comparable" if report.no_figures else "",
         rules=rules.disclosure,
     )
@@ -197,7 +205,12 @@ def _weighting(ours: _Public, w: Weighting) -> Weighting:
     )  # fmt: skip
 
 
-def _figures(pairs: Sequence[Pair], rules: Rules, hidden_before: Collection[Key]) -> tuple[Pair, ...]:
+def _figures(
+    pairs: Sequence[Pair],
+    rules: Rules,
+    hidden_before: Collection[Key],
+    earlier: Sequence[Mapping[str, Any]],
+) -> tuple[Pair, ...]:
     """One pattern of suppression on both columns."""
     every = [p.every for p in pairs]
     apart = [
@@ -217,10 +230,27 @@ def _figures(pairs: Sequence[Pair], rules: Rules, hidden_before: Collection[Key]
     for p in pairs:
         a, b = of[key(p.every)], of[key(p.rest)]
         marks = {a.mark, b.mark} & {HIDDEN, "u"}
+        if _too_near(b, earlier, rules.disclosure):
+            marks.add(HIDDEN)
         if marks:  # a figure that one column hides is in neither
             a, b = (blanked(e, min(marks)) for e in (a, b))
         found.append(Pair(a, b))
     return tuple(found)
+
+
+def _too_near(e: Estimate, earlier: Sequence[Mapping[str, Any]], rules: DisclosureRules) -> bool:
+    """Whether a report that is out shows this figure from so nearly the same people that the two can be
+    subtracted: what `differencing` asks of the release's figures, for those without the doubtful."""
+    for report in earlier:
+        for told in report["figures"]:
+            was = told["without_doubtful"]
+            if (told["service"], told["measure"]) != (e.service, e.measure) or was["mark"] in (HIDDEN, "u"):
+                continue
+            if (e.n, e.share) != (was["n"], was["share"]) and abs(
+                e.n - was["n"]
+            ) < rules.least + rules.rounding:
+                return True
+    return False
 
 
 def hidden_keys(releases: Iterable[Sequence[Estimate]]) -> set[Key]:

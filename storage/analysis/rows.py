@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import redis
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, Select, Tuple, and_, func, literal, select, tuple_
 
 from storage.analysis.analytics import View
 from storage.database import among
@@ -34,6 +34,11 @@ _ON_ITS_WAY = timedelta(seconds=15)
 _interview, _response, _release = table_of(Interview), table_of(Response), table_of(ReleasedVersion)
 
 Key = tuple[Any, ...]
+
+
+def _key(columns: Sequence[ColumnElement[Any]], values: Sequence[Any]) -> Tuple:
+    """`values` as the engine keeps the columns: a time in a bare tuple would be bound in the driver's way."""
+    return tuple_(*(literal(v, c.type) for c, v in zip(columns, values, strict=True)))
 
 
 def recorded_until(live: redis.Redis) -> datetime:
@@ -72,7 +77,7 @@ def view_page(
     if where is not None:
         query = query.where(where)
     if after is not None:
-        query = query.where(tuple_(*keys) > tuple_(*after))
+        query = query.where(tuple_(*keys) > _key(keys, after))
     if skip:
         query = query.offset(skip)
     flags = [c.name for c in view.columns if c.kind == "flag"]
@@ -132,7 +137,7 @@ def interview_page(
     query = select(*(_interview.c[n] for n in _SHOWN)).where(*_which(wanted, _interview.c.last_at))
     key = (_interview.c.last_at, _interview.c.id)
     if after is not None:
-        query = query.where(tuple_(*key) > tuple_(*after))
+        query = query.where(tuple_(*key) > _key(key, after))
     return list(db.execute(query.order_by(*key).limit(limit)))
 
 
@@ -181,8 +186,8 @@ def response_page(
     key = (at, _response.c.interview, _response.c.item)
     if after is not None:
         # The first condition alone is one that the index on given_at can be entered by.
-        there = (at <= after[0], tuple_(*key) < tuple_(*after)) if backwards else (
-            at >= after[0], tuple_(*key) > tuple_(*after))  # fmt: skip
+        there = (at <= after[0], tuple_(*key) < _key(key, after)) if backwards else (
+            at >= after[0], tuple_(*key) > _key(key, after))  # fmt: skip
         query = query.where(and_(*there))
     order = [c.desc() for c in key] if backwards else list(key)
     rows = list(db.execute(query.order_by(*order).limit(limit)))
