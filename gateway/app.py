@@ -13,17 +13,20 @@ from fastapi.responses import JSONResponse
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy import Engine, inspect
+from starlette.routing import BaseRoute
 
 from flows.instrument import Fault, InstrumentError
 from flows.wave import Wave
 from gateway.aggregators.simulator_phones import received
 from gateway.airtime_hooks import AirtimeHooks
 from gateway.dialogue import Dialogue
-from gateway.fieldwork import Figures, fieldwork_routes
+from gateway.fieldwork import Door, Figures, fieldwork_routes
 from gateway.health import look_at_parts
+from gateway.jobs import enqueue_query, open_queue
 from gateway.lookup import RecordLookup
 from gateway.pages import page_routes
 from gateway.results import ResultsPages, results_routes
+from gateway.staff_results import StaffResults, staff_results_routes
 from gateway.switchboard import Switchboard
 from gateway.webhooks import Doors, webhook_routes
 from gateway.words import Words
@@ -131,6 +134,21 @@ def create_app(
     async def inbox(msisdn: str) -> list[dict[str, Any]]:
         return await asyncio.to_thread(received, probe, msisdn)
 
+    def staff_pages(door: Door) -> Sequence[BaseRoute]:
+        if results is None:
+            return ()
+        ids = [wave.id for wave in waves]
+        staff = StaffResults(engine, waves[0].instrument, ids, results.published, results, ask_worker)
+        return staff_results_routes(staff, door)
+
+    def ask_worker(query: str) -> None:
+        """Raises redis.RedisError."""
+        queue, connection = open_queue(live_url)
+        try:
+            enqueue_query(queue, query)
+        finally:
+            connection.close()
+
     # No interactive documentation page: it loads its scripts from third parties.
     app = FastAPI(title="Dial 16", lifespan=lifespan, docs_url=None, redoc_url=None)
     # The hop's route stands first: routes are tried in order.
@@ -143,7 +161,7 @@ def create_app(
         inbox=inbox,
     )
     if figures is not None:
-        app.router.routes += fieldwork_routes(figures, staff_token)
+        app.router.routes += fieldwork_routes(figures, staff_token, staff_pages)
     app.router.routes += analysts.routes() if analysts is not None else []
     app.router.routes += results_routes(results) if results is not None else []
 

@@ -193,8 +193,16 @@ class Staff:
 # ---------------------------------------------------------------- routes
 
 
-def fieldwork_routes(figures: Figures, token: str) -> list[BaseRoute]:
-    """The page, its figures alone, signing in and out. No token: no routes, so nothing is found there."""
+#: None: may look. Else the answer for who may not.
+Door = Callable[[Request], Response | None]
+
+
+def fieldwork_routes(
+    figures: Figures, token: str, more: Callable[[Door], Sequence[BaseRoute]] | None = None
+) -> list[BaseRoute]:
+    """The page, its figures alone, signing in and out. No token: no routes, so nothing is found there.
+
+    `more`: other pages for staff, under this one's path, behind the same door."""
     if not token:
         return []
     staff, pages = Staff(token), templates()
@@ -210,11 +218,15 @@ def fieldwork_routes(figures: Figures, token: str) -> list[BaseRoute]:
         more = {"Retry-After": str(_FAILURE_SECONDS)} if status == 429 else {}
         return html(door.render(static=static, said=said, action=f"{PATH}/sign-in"), status, more)
 
+    def turned_away(request: Request) -> Response | None:
+        status = staff.refusal(request)
+        if status == 401 and "authorization" not in request.headers:
+            return RedirectResponse(f"{PATH}/sign-in", 303, _STAFF_HEADERS)
+        return refused(status, _SAID[status]) if status else None
+
     async def show(request: Request) -> Response:
-        if status := staff.refusal(request):
-            if status == 401 and "authorization" not in request.headers:
-                return RedirectResponse(f"{PATH}/sign-in", 303, _STAFF_HEADERS)
-            return refused(status, _SAID[status])
+        if (answer := turned_away(request)) is not None:
+            return answer
         status, values = await context(request)
         return html(page.render(static=static, path=PATH, seconds=_RELOAD_SECONDS, **values), status)
 
@@ -280,6 +292,7 @@ def fieldwork_routes(figures: Figures, token: str) -> list[BaseRoute]:
         route("/sign-in", ask, "GET"),
         route("/sign-in", sign_in, "POST"),
         route("/sign-out", sign_out, "POST"),
+        *(more(turned_away) if more is not None else ()),
     ]
 
 

@@ -58,7 +58,7 @@ class ResultsPages:
         boundaries: Boundaries | None = None,
         address: str = "",
     ):
-        self._published, self._instrument = published, instrument
+        self.published, self._instrument = published, instrument
         self._boundaries, self._address = boundaries, address.rstrip("/")
         self._where = f"{self._address}/results" if address else ""
         self._templates = templates()
@@ -71,7 +71,7 @@ class ResultsPages:
 
     def results(self, wave: str, version: int, service: str, code: str) -> tuple[str, int]:
         """The page and its status; wave "": of the release issued last."""
-        editions = self._published.editions()
+        editions = self.published.editions()
         if not wave:
             shown = next((e for e in editions if e.newest), None)
         else:
@@ -83,7 +83,7 @@ class ResultsPages:
             self._kept.move_to_end(key)
             return self._kept[key], 200
         words = words_of(code)
-        release = self._published.release(shown.wave, shown.version) if shown else None
+        release = self.published.release(shown.wave, shown.version) if shown else None
         if shown is None or release is None:
             page = self.render(
                 "results_none.html", words, "/results", editions=editions, asked=bool(wave), query={}
@@ -113,17 +113,17 @@ class ResultsPages:
         )  # fmt: skip
 
     def open_data(self, code: str) -> str:
-        editions = self._published.editions()
+        editions = self.published.editions()
         key = ("open", code, _named(editions))
         if key in self._kept:
             return self._kept[key]
         words = words_of(code)
         newest = next((e for e in editions if e.newest), None)
-        release = self._published.release(newest.wave, newest.version) if newest else None
+        release = self.published.release(newest.wave, newest.version) if newest else None
         files = []
         if newest is not None:
-            folder = self._published.folder(newest.wave, newest.version)
-            sums = self._published.sums(newest.wave, newest.version)
+            folder = self.published.folder(newest.wave, newest.version)
+            sums = self.published.sums(newest.wave, newest.version)
             files = [
                 (name, words.file(name), (folder / name).stat().st_size, digest)
                 for name, digest in sums.items()
@@ -138,7 +138,7 @@ class ResultsPages:
 
     def catalogue(self) -> str:
         """Every release as an entry of one DCAT catalogue."""
-        editions = self._published.editions()
+        editions = self.published.editions()
         key = ("catalogue", _named(editions))
         if key in self._kept:
             return self._kept[key]
@@ -146,7 +146,7 @@ class ResultsPages:
         context: Any = {}
         owner = ""
         for edition in editions:
-            folder = self._published.folder(edition.wave, edition.version)
+            folder = self.published.folder(edition.wave, edition.version)
             try:
                 entry = json.loads((folder / "dcat.jsonld").read_text("utf-8")) if folder else None
             except (OSError, ValueError) as error:
@@ -174,11 +174,11 @@ class ResultsPages:
 
     def file(self, wave: str, version: int, name: str) -> tuple[Path, str] | None:
         """A file of a release and its digest; only files that were issued with it, and their checksums."""
-        folder = self._published.folder(wave, version)
+        folder = self.published.folder(wave, version)
         if folder is None:
             return None
         path = folder / name
-        digest = self._published.sums(wave, version).get(name)
+        digest = self.published.sums(wave, version).get(name)
         if name == "SHA256SUMS" and path.is_file():
             digest = sha256(path.read_bytes()).hexdigest()
         return (path, digest) if digest is not None and path.is_file() else None
@@ -229,7 +229,7 @@ def results_routes(pages: ResultsPages) -> list[BaseRoute]:
 
     async def wave_only(request: Request) -> Response:
         """A wave without a version: its newest."""
-        editions = await asyncio.to_thread(pages._published.editions)
+        editions = await asyncio.to_thread(pages.published.editions)
         wave = request.path_params["wave"]
         newest = next((e for e in editions if e.wave == wave and e.newest), None)
         if newest is None:

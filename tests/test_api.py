@@ -610,7 +610,7 @@ from gateway.app import create_app
 url = "sqlite://" + "//tmp/dial16-none.sqlite3"
 live = "redis://127.0.0.1:1"
 analysts = Analysts(TOKENS, database_url=url, live_url=live, wave=WAVE, key=KEY, data_dir=Path("."))
-app = create_app(wave=WAVE, live_url=live, database_url=url, pseudonym_key=KEY,
+app = create_app(waves=[WAVE], live_url=live, database_url=url, pseudonym_key=KEY,
                  secrets=["s" * 40], simulator_secret=None, live_days=1, analysts=analysts)
 async def ask():
     transport = httpx2.ASGITransport(app=app)

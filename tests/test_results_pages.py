@@ -61,7 +61,7 @@ def application(folder: Path, **options: Any) -> Starlette:
 
     static = [
         route
-        for route in page_routes(wave=wave(), simulator_hook=None, hook_hint="-")
+        for route in page_routes(waves=[wave()], simulator_hook=None, hook_hint="-")
         if isinstance(route, Mount)
     ]
     pages = ResultsPages(Published(folder / "releases"), instrument(), **options)

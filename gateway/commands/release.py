@@ -59,6 +59,9 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
 
         from storage.analysis import making
         from storage.analysis.plan import checked_cross, load_plan
+        from storage.analysis.quality import aapor_rates, quality
+        from storage.analysis.quality_files import earlier_reports, public_files
+        from storage.analysis.release import ReleaseError, all_versions
         from storage.analysis.released import keep_releases
         from storage.database import check_schema, open_engine
 
@@ -87,9 +90,21 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
             ours.owner, ours.contact, software(), settings.licence,
             f"{settings.web_address}/results" if settings.web_address else "", sdmx,
         )  # fmt: skip
+        name, out = wave or ours.id, settings.releases_dir
+        report = quality(
+            engine, instrument, name, made=datetime.now(UTC).date(), rates=aapor_rates(engine, name),
+            margins=plan.margins, wealth=plan.wealth, limits=plan.limits, fewest=plan.fewest,
+            probability_sample=plan.probability_sample,
+        )  # fmt: skip
+        if making.material_of(engine, instrument, name) != made.material:
+            raise ReleaseError(f"wave {name}: answers came in meanwhile; make the release again")
+        beside = public_files(
+            report.quality, instrument, plan.rules,
+            [*(r.estimates for r in all_versions(out, name)), made.marked], earlier_reports(out, name),
+        )  # fmt: skip
         folder = making.make_release(
             made, instrument, settings.releases_dir, plan, publisher, issued=datetime.now(UTC).date(),
-            reason=reason, simulated=simulated,
+            reason=reason, simulated=simulated, beside=beside,
         )  # fmt: skip
         keep_releases(engine, settings.releases_dir)
         engine.dispose()

@@ -5,6 +5,7 @@
 What the office decided stands in its files: see `plan`. `draft` goes as far as the rules and writes nothing.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
@@ -106,9 +107,11 @@ def make_release(
     issued: date,
     reason: str = "",
     simulated: bool = False,
+    beside: Mapping[str, str] | None = None,
 ) -> Path:
     """Publish a draft as the wave's next version; its folder. Nothing is left behind where that fails.
 
+    beside: more files of the release, by name: the quality report.
     simulated: with interviews that were made up here; without it they are refused, and with it every page
     and file says so. Raises ReleaseError, and the SDMX files' errors.
     """
@@ -139,6 +142,7 @@ def make_release(
     return publish(
         made.table.estimates, out, about, labels_of(instrument), issued=issued, rules=plan.rules,
         reason=reason, sdmx=publisher.sdmx,
+        beside=beside,
     )  # fmt: skip
 
 

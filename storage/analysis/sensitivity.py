@@ -19,7 +19,7 @@ from storage.analysis.margins import Margins
 from storage.analysis.raking import Limits, RakingError
 from storage.analysis.shares import item_states
 from storage.analysis.sheets import Sheet
-from storage.analysis.table import File, _file, _service
+from storage.analysis.table import File, file_of, service_figures
 from storage.database import among
 from storage.models import Interview, table_of
 
@@ -132,10 +132,10 @@ class National:
             block = self.instrument.blocks[item.block].id
             key = block if any(block in sheet.given for sheet in sheets) else True
             if key not in files:
-                files[key] = _file(sheets, block, self.known, self.margins, self.limits, self.fewest, None)
+                files[key] = file_of(sheets, block, self.known, self.margins, self.limits, self.fewest, None)
                 weightings += _weighting("" if key is True else block, files[key])
             states = item_states(self.instrument, service, [(s.group.instrument, s.marks) for s in sheets])
-            for found in _service(files[key], states, [()], self.known):
+            for found in service_figures(files[key], states, [()], self.known):
                 estimates += (
                     replace(e, wave=self.wave, period=self.period, service=service, notes=self.notes)
                     for e in found

@@ -104,12 +104,12 @@ def table_16_6_2(
         )
         key = block if any(block in sheet.given for sheet in sheets) else True
         if key not in files:
-            files[key] = _file(sheets, block, known, margins, limits, fewest, draw)
+            files[key] = file_of(sheets, block, known, margins, limits, fewest, draw)
         file = files[key]
         if file.report is not None:
             rakings[block] = file.report
         states = item_states(instrument, service, [(s.group.instrument, s.marks) for s in sheets])
-        for figures in _service(file, states, breakdowns, known):
+        for figures in service_figures(file, states, breakdowns, known):
             estimates += (
                 replace(e, wave=wave, period=basis.period, service=service, notes=notes) for e in figures
             )
@@ -128,7 +128,7 @@ class File:
     report: RakingReport | None
 
 
-def _file(
+def file_of(
     sheets: Sequence[Sheet],
     block: str,
     known: Sequence[Variable],
@@ -202,7 +202,7 @@ def _draws(sheets: Sequence[Sheet], block: str, draw: Draw | None) -> tuple[Ints
     return np.concatenate(strata), np.concatenate(base), np.concatenate(given)
 
 
-def _service(
+def service_figures(
     file: File, states: States, breakdowns: Sequence[tuple[str, ...]], known: Sequence[Variable]
 ) -> Iterator[list[Estimate]]:
     """The figures of one service, domain by domain, each with attributes, their mean and overall."""
@@ -276,7 +276,7 @@ def respondent_weights(
     names = np.array([p for sheet in sheets for p in sheet.pseudonyms], dtype=object)
     found = {}
     for block in dict.fromkeys(instrument.blocks[i.block].id for i in instrument.items if i.role == OVERALL):
-        file = _file(sheets, block, known, margins, limits, fewest, draw)
+        file = file_of(sheets, block, known, margins, limits, fewest, draw)
         given = file.cell >= 0
         at = file.design_cell[file.cell[given]]
         found[block] = Weights(tuple(names[given]), file.design.base[at], file.design.weight[at])
