@@ -346,8 +346,9 @@ def analyst(
 
     The password is written to a file that only you may read; it is never shown.
     """
+    import tempfile
+
     from storage.analysis.analyst_role import give_login, take_login
-    from storage.analysis.exports.whole import whole_text
     from storage.database import check_schema, open_engine
 
     settings = read_settings(run_folder=True)
@@ -358,10 +359,18 @@ def analyst(
         typer.echo(f"{name} is taken away.")
         return
     path = out or Path(f"{name}.pgpass")
-    with whole_text(path) as file:  # if it cannot be written, the login stays as it was
-        login = give_login(engine, name)
-        file.write(login.pgpass())
-    path.chmod(0o600)
+    try:  # first the file, readable by its owner alone: if it cannot be written, the login stays as it was
+        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=".pgpass.")
+    except OSError as error:
+        raise typer.BadParameter(f"{path}: cannot be written: {error.strerror}") from None
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            login = give_login(engine, name)
+            file.write(login.pgpass())
+        os.replace(beside, path)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
     typer.echo(f"{name} {'is made' if login.new else 'has a new password'}: {path}. See docs/api.md.")
 
 

@@ -1,4 +1,4 @@
-"""The results API: literal requests and answers, cursors under inserts, ids, rates, files, its description."""
+"""The results API: requests and answers, cursors under inserts, ids, rates, files, its description."""
 
 import base64
 import re
@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
