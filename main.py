@@ -188,8 +188,14 @@ def record(
 
 
 @app.command()
-def work() -> None:
+def work(
+    only: Annotated[
+        str, typer.Option(help="messages, or analysis: exports and others that take minutes. None: both.")
+    ] = "",
+) -> None:
     """Run queued and recurring jobs: an RQ worker, one or several."""
+    if only not in ("", "messages", "analysis"):
+        raise Refused(f"--only {only}: there are messages and analysis")
     from datetime import datetime, timedelta
 
     from sqlalchemy.exc import OperationalError
@@ -249,20 +255,19 @@ def work() -> None:
     thanks = {w.id: w.thanks for w in waves if w.thanks}
     thanking = Thanking(dispatch, sends, thanks) if thanks else None
     campaigns = Campaigns(lambda: dispatch.engine, live, {w.id: w for w in waves})
-    jobs.work(
-        settings.redis_url,
-        jobs.Composition(
-            close_unfinished=close,
-            dispatch=dispatch,
-            thanking=thanking,
-            campaigns=campaigns,
+    composition = jobs.Composition(close_unfinished=close)
+    if only != "analysis":
+        composition = replace(composition, dispatch=dispatch, thanking=thanking, campaigns=campaigns)
+    if only != "messages":
+        composition = replace(
+            composition,
             make_export=lambda export: exporting.make_export(settings, export),
             sweep_exports=lambda now: exporting.sweep_exports(settings, now),
             answer_query=lambda query: analysts.answer_query(settings, query),
             waiting_queries=lambda now: analysts.waiting_queries(settings, now),
             take_snapshot=(lambda now: analysts.take_snapshot(settings, now)) if settings.snapshot else None,
-        ),
-    )
+        )
+    jobs.work(settings.redis_url, composition, only=only)
 
 
 @app.command()

@@ -6,6 +6,7 @@ process before it starts, see `compose`; JSON is the only serializer, so that wr
 running code.
 
     dial16                  what recurs
+    dial16-analysis         exports, staff's questions, the night's copy: minutes each; `work --only analysis`
     dial16-reply .. -invitation     messages, the kind's queue; workers take the first first; one a job,
                                     or a few of those that nobody waits for
 
@@ -35,6 +36,7 @@ from gateway.thanks import Thanking
 from storage.entries import PRIORITY
 
 QUEUE = "dial16"
+ANALYSIS = "dial16-analysis"
 SWEEP_EVERY = timedelta(minutes=10)
 SNAPSHOT_HOUR = 2  # UTC
 _EXPORT_SECONDS = 6 * 3600  # a million interviews in every format take minutes; a job may not hang for ever
@@ -177,10 +179,15 @@ def make_export(export: str) -> None:
     _composition.make_export(export)
 
 
+def _of_analysis(queue: Queue) -> Queue:
+    """The queue of what takes minutes, beside any of ours: no message waits behind it."""
+    return Queue(ANALYSIS, connection=queue.connection, serializer=JSONSerializer)
+
+
 def enqueue_export(queue: Queue, export: str) -> None:
     """Have a worker make the export of this id, once however many ask."""
     with contextlib.suppress(DuplicateJobError):
-        queue.enqueue(
+        _of_analysis(queue).enqueue(
             make_export, export, job_id=f"export-{export}", unique=True, job_timeout=_EXPORT_SECONDS
         )
 
@@ -209,7 +216,7 @@ def answer_query(query: str) -> None:
 def enqueue_query(queue: Queue, query: str) -> None:
     """Have a worker answer the question of this id, once however many ask."""
     with contextlib.suppress(DuplicateJobError):
-        queue.enqueue(
+        _of_analysis(queue).enqueue(
             answer_query, query, job_id=f"query-{query}", unique=True, job_timeout=_QUERY_SECONDS,
             result_ttl=0,
         )  # fmt: skip
@@ -227,7 +234,7 @@ def schedule_snapshot(queue: Queue, now: datetime) -> None:
     at = now.replace(hour=SNAPSHOT_HOUR, minute=0, second=0, microsecond=0)
     at += timedelta(days=1) if at <= now else timedelta(0)
     with contextlib.suppress(DuplicateJobError):
-        queue.enqueue_at(
+        _of_analysis(queue).enqueue_at(
             at, take_snapshot, job_id=f"snapshot-{at.date()}", unique=True, job_timeout=_EXPORT_SECONDS
         )
 
@@ -251,7 +258,7 @@ def schedule_export_sweep(queue: Queue, now: datetime) -> None:
     turn = int(now.timestamp()) // period + 1
     at = datetime.fromtimestamp(turn * period, UTC)
     with contextlib.suppress(DuplicateJobError):
-        queue.enqueue_at(at, sweep_exports, job_id=f"sweep-exports-{turn}", unique=True)
+        _of_analysis(queue).enqueue_at(at, sweep_exports, job_id=f"sweep-exports-{turn}", unique=True)
 
 
 class Worker(SimpleWorker):
@@ -261,7 +268,11 @@ class Worker(SimpleWorker):
 
     def run_maintenance_tasks(self) -> None:
         super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
-        schedule_sweep(self.queues[0], datetime.now(UTC))
+        names = {queue.name for queue in self.queues}
+        if QUEUE in names:
+            schedule_sweep(self.queues[0], datetime.now(UTC))
+        if ANALYSIS not in names:
+            return
         if _composition is not None and _composition.sweep_exports is not None:
             schedule_export_sweep(self.queues[0], datetime.now(UTC))
         if _composition is not None and _composition.take_snapshot is not None:
@@ -280,13 +291,19 @@ def connect(redis_url: str) -> redis.Redis:
     return redis.Redis.from_url(redis_url, retry=Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.1), 2))
 
 
-def work(redis_url: str, composition: Composition, *, burst: bool = False) -> None:
-    """Run jobs until SIGTERM, with the scheduler for those due later and the outbox's sweep."""
+def work(redis_url: str, composition: Composition, *, burst: bool = False, only: str = "") -> None:
+    """Run jobs until SIGTERM, with the scheduler for those due later and the outbox's sweep.
+
+    only: messages or analysis; "" = both, and what takes minutes last.
+    """
     compose(composition)
     recurring, connection = open_queue(redis_url)
     sends = [Queue(queue_name(k), connection=connection, serializer=JSONSerializer) for k in PRIORITY]
+    queues = [] if only == "analysis" else [recurring, *sends]
+    if only != "messages":
+        queues.append(_of_analysis(recurring))
     worker = Worker(
-        [recurring, *sends], connection=connection, serializer=JSONSerializer, maintenance_interval=60,
+        queues, connection=connection, serializer=JSONSerializer, maintenance_interval=60,
         worker_ttl=_WORKER_TTL,
     )  # fmt: skip
     worker.log_job_description = False

@@ -31,6 +31,14 @@ _STOP_SECONDS = 10.0
 _READY_SECONDS = 30.0
 _LOOK_EVERY = 0.1
 
+#: The service's parts, in the order in which they start.
+_PARTS = {
+    "worker": ("work", "--only", "messages"),
+    "analysis": ("work", "--only", "analysis"),
+    "recorder": ("record",),
+    "gateway": ("serve",),
+}
+
 
 class RunError(Exception):
     """`run` cannot start. Says what the operator must do."""
@@ -197,8 +205,8 @@ def run(
         valkey = EmbeddedValkey(data_dir)
         environ["DIAL16_REDIS_URL"] = valkey.url
         children.append(Child("live store", valkey.start))
-    for name, verb in (("worker", "work"), ("recorder", "record"), ("gateway", "serve")):
-        argv = (sys.executable, str(main), verb)
+    for name, verb in _PARTS.items():
+        argv = (sys.executable, str(main), *verb)
         children.append(Child(name, lambda argv=argv: child_process(argv, environ)))  # type: ignore[misc]
     supervisor = Supervisor(children, say)
     for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # SIGHUP: the terminal was closed

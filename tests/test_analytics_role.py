@@ -1,8 +1,13 @@
 """The schema `analytics` and the logins that may read it, on a real PostgreSQL; the views on both engines."""
 
+import os
 import sqlite3
+import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -298,3 +303,32 @@ def test_a_question_for_a_page_uses_the_index(filled: Engine) -> None:
             ).scalars()
         )
     assert "response_pkey" in plan and "Index Cond" in plan, plan
+
+
+def test_the_verb_writes_the_password_to_a_file_and_shows_it_to_nobody(
+    filled: Engine, postgres_server: PostgreSQL, tmp_path: Path
+) -> None:
+    main = Path(__file__).resolve().parent.parent / "main.py"
+    address = filled.url.render_as_string(hide_password=False)
+    wave = tmp_path / "none"  # the verb needs no wave
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        environ = {**os.environ, "DIAL16_DATABASE_URL": address, "DIAL16_WAVE_FILE": str(wave)}
+        return subprocess.run(
+            [sys.executable, str(main), "analyst", *words], env=environ, cwd=tmp_path, text=True,
+            capture_output=True,
+        )  # fmt: skip
+
+    done = run("esi")
+    assert done.returncode == 0, done.stderr
+    file = tmp_path / "esi.pgpass"
+    password = file.read_text().strip().rpartition(":")[2]
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600 and len(password) == 32
+    assert password not in done.stdout + done.stderr
+    refused = run("esi", "--out", str(tmp_path / "nowhere" / "x"))
+    assert refused.returncode == 2 and "cannot be written" in refused.stderr
+    assert file.read_text().strip().rpartition(":")[2] == password
+    assert run("dial16").stderr.startswith("dial16: dial16: is a role already")
+    assert not (tmp_path / "dial16.pgpass").exists()
+    assert run("esi", "--remove").returncode == 0
+    assert "no login of an analyst" in run("esi", "--remove").stderr

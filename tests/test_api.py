@@ -1,4 +1,4 @@
-"""The results API: literal requests and answers, cursors under inserts, ids, rates, files, its description."""
+"""The results API: requests and answers, cursors under inserts, ids, rates, files, its description."""
 
 import base64
 import re
@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -635,7 +635,7 @@ def test_without_tokens_nothing_is_there(live: Live, tmp_path: Path) -> None:
     from tests.api_material import WAVE
 
     app = create_app(
-        wave=WAVE, live_url=live.url, database_url=f"sqlite:///{tmp_path}/x", pseudonym_key=KEY,
+        waves=[WAVE], live_url=live.url, database_url=f"sqlite:///{tmp_path}/x", pseudonym_key=KEY,
         secrets=["s" * 40], simulator_secret=None, live_days=1,
     )  # fmt: skip
 

@@ -229,9 +229,10 @@ def written(condition: Any) -> str:
     value = condition.value
     if isinstance(value, str):
         text = "'" + value.replace("'", "''") + "'"
+    elif value is None:
+        text = "null"
     else:
-        text = {None: "null", True: "true", False: "false"}.get(value) if value in (None,) or isinstance(
-            value, bool) else str(value)  # fmt: skip
+        text = str(value).lower()
     return f"{condition.column} {condition.how} {text}"
 
 

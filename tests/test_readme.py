@@ -27,7 +27,7 @@ DOCUMENTS = [
     HERE / "README.md",
     HERE / "CHANGELOG.md",
     HERE / "bench" / "README.md",
-    *(HERE / "docs" / f"{name}.md" for name in ("analysts", "operations", "partners", "waves")),
+    *(HERE / "docs" / f"{name}.md" for name in ("analysts", "api", "exports", "operations", "partners", "waves")),
 ]
 VERBS = set(typer.main.get_command(main.app).commands)  # type: ignore[attr-defined]
 

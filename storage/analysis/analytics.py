@@ -134,8 +134,8 @@ def _paradata() -> View:
             Column("sessions", "whole", "Sessions in which something was recorded",
                    "(SELECT COUNT(DISTINCT e.session) FROM event e WHERE e.interview = i.id)"),
             Column("hops", "whole", "Hops of these sessions, as answered",
-                   "(SELECT SUM(s.hops) FROM session s WHERE s.respondent = i.respondent AND s.id IN"
-                   " (SELECT e.session FROM event e WHERE e.interview = i.id))"),
+                   "(SELECT CAST(SUM(s.hops) AS BIGINT) FROM session s WHERE s.respondent = i.respondent"
+                   " AND s.id IN (SELECT e.session FROM event e WHERE e.interview = i.id))"),
             Column("invalid_replies", "whole", "Keys that were not on the screen", times("InvalidReply")),
             Column("redials", "whole", "Times that it was gone on with after a hang-up", times("Resumed")),
             Column("steps_back", "whole", "Times that the respondent went back", times("WentBack")),
