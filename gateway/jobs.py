@@ -179,7 +179,7 @@ def make_export(export: str) -> None:
     _composition.make_export(export)
 
 
-def _of_analysis(queue: Queue) -> Queue:
+def analysis_queue(queue: Queue) -> Queue:
     """The queue of what takes minutes, beside any of ours: no message waits behind it."""
     return Queue(ANALYSIS, connection=queue.connection, serializer=JSONSerializer)
 
@@ -187,7 +187,7 @@ def _of_analysis(queue: Queue) -> Queue:
 def enqueue_export(queue: Queue, export: str) -> None:
     """Have a worker make the export of this id, once however many ask."""
     with contextlib.suppress(DuplicateJobError):
-        _of_analysis(queue).enqueue(
+        analysis_queue(queue).enqueue(
             make_export, export, job_id=f"export-{export}", unique=True, job_timeout=_EXPORT_SECONDS
         )
 
@@ -216,7 +216,7 @@ def answer_query(query: str) -> None:
 def enqueue_query(queue: Queue, query: str) -> None:
     """Have a worker answer the question of this id, once however many ask."""
     with contextlib.suppress(DuplicateJobError):
-        _of_analysis(queue).enqueue(
+        analysis_queue(queue).enqueue(
             answer_query, query, job_id=f"query-{query}", unique=True, job_timeout=_QUERY_SECONDS,
             result_ttl=0,
         )  # fmt: skip
@@ -234,7 +234,7 @@ def schedule_snapshot(queue: Queue, now: datetime) -> None:
     at = now.replace(hour=SNAPSHOT_HOUR, minute=0, second=0, microsecond=0)
     at += timedelta(days=1) if at <= now else timedelta(0)
     with contextlib.suppress(DuplicateJobError):
-        _of_analysis(queue).enqueue_at(
+        analysis_queue(queue).enqueue_at(
             at, take_snapshot, job_id=f"snapshot-{at.date()}", unique=True, job_timeout=_EXPORT_SECONDS
         )
 
@@ -258,7 +258,7 @@ def schedule_export_sweep(queue: Queue, now: datetime) -> None:
     turn = int(now.timestamp()) // period + 1
     at = datetime.fromtimestamp(turn * period, UTC)
     with contextlib.suppress(DuplicateJobError):
-        _of_analysis(queue).enqueue_at(at, sweep_exports, job_id=f"sweep-exports-{turn}", unique=True)
+        analysis_queue(queue).enqueue_at(at, sweep_exports, job_id=f"sweep-exports-{turn}", unique=True)
 
 
 class Worker(SimpleWorker):
@@ -301,7 +301,7 @@ def work(redis_url: str, composition: Composition, *, burst: bool = False, only:
     sends = [Queue(queue_name(k), connection=connection, serializer=JSONSerializer) for k in PRIORITY]
     queues = [] if only == "analysis" else [recurring, *sends]
     if only != "messages":
-        queues.append(_of_analysis(recurring))
+        queues.append(analysis_queue(recurring))
     worker = Worker(
         queues, connection=connection, serializer=JSONSerializer, maintenance_interval=60,
         worker_ttl=_WORKER_TTL,

@@ -444,7 +444,7 @@ def test_an_export_is_asked_for_made_and_fetched(empty: Api) -> None:
     assert answer.json()["state"] == "waiting" and answer.json()["file"] is None
     early = empty.ask(f"{here}/file")
     assert early.status_code == 409 and "not made yet" in early.text
-    queue = Queue(jobs.QUEUE, connection=empty.live, serializer=JSONSerializer)
+    queue = Queue(jobs.ANALYSIS, connection=empty.live, serializer=JSONSerializer)
     (job,) = queue.jobs
     assert list(job.args) == [answer.json()["id"]]
 
@@ -548,7 +548,7 @@ def test_a_snapshot_that_fails_leaves_nothing(empty: Api, monkeypatch: pytest.Mo
 
 
 def test_a_snapshot_is_scheduled_once_a_night(live: Live) -> None:
-    queue = jobs.open_queue(live.url)[0]
+    queue = jobs.analysis_queue(jobs.open_queue(live.url)[0])
     queue.connection.flushall()
     for hour in (3, 12, 23):
         jobs.schedule_snapshot(queue, datetime(2026, 11, 23, hour, tzinfo=UTC))

@@ -394,7 +394,7 @@ def test_a_worker_makes_the_archive_and_the_sweep_takes_it_away(
     queue, live = jobs.open_queue(redis_url)
     for _ in range(2):
         jobs.enqueue_export(queue, export_row)
-    (job,) = queue.jobs
+    (job,) = jobs.analysis_queue(queue).jobs
     assert list(job.args) == [export_row] and job.description == f"gateway.jobs.make_export('{export_row}')"
     stored.dispose()  # a fork may not share its connections
     composition = jobs.Composition(

@@ -27,7 +27,10 @@ DOCUMENTS = [
     HERE / "README.md",
     HERE / "CHANGELOG.md",
     HERE / "bench" / "README.md",
-    *(HERE / "docs" / f"{name}.md" for name in ("analysts", "api", "exports", "operations", "partners", "waves")),
+    *(
+        HERE / "docs" / f"{name}.md"
+        for name in ("analysts", "api", "exports", "operations", "partners", "waves")
+    ),
 ]
 VERBS = set(typer.main.get_command(main.app).commands)  # type: ignore[attr-defined]
 
@@ -92,7 +95,7 @@ def test_the_two_commands_of_the_readme_are_the_makefile_s() -> None:
 
 def test_compose_mounts_the_wave_file() -> None:
     text = (HERE / "deploy" / "compose.yaml").read_text("utf-8")
-    mounted = re.findall(r'"\./(\S+):(\S+):ro"', text)
+    mounted = re.findall(r"- \./(\S+):(\S+):ro", text)
     assert mounted == [("wave.toml", "/etc/dial16/wave.toml")]
     assert (HERE / "deploy" / mounted[0][0]).is_file()
     assert f"{PREFIX}WAVE_FILE: {mounted[0][1]}" in text

@@ -110,7 +110,7 @@ def running(tmp_path: Path) -> Iterator[Running]:
 @linux
 def test_the_whole_service_comes_up_restarts_what_dies_and_leaves_nothing(running: Running) -> None:
     began = children(running.process.pid)
-    assert began.keys() == {"live store", "serve", "record", "work"}
+    assert began.keys() == {"live store", "serve", "record", "messages", "analysis"}
     wait_until(lambda: "Ctrl-C ends it." in running.log.read_text(), "the announcement")
     said = running.log.read_text()
     assert f"{running.url}/handset" in said and "/hooks/africastalking/" in said
@@ -121,7 +121,7 @@ def test_the_whole_service_comes_up_restarts_what_dies_and_leaves_nothing(runnin
     second = running.dial("before", "1")
     assert second.startswith("CON ") and second != first
 
-    wait_until(lambda: len(descendants(began["work"])) == 1, "RQ's scheduler")
+    wait_until(lambda: len(descendants(began["messages"])) == 1, "RQ's scheduler")
     all_of_them = descendants(running.process.pid)
     for name in began:
         os.kill(children(running.process.pid)[name], signal.SIGKILL)

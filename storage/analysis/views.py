@@ -37,6 +37,17 @@ _ABOUT = {
     "responses_long": "A row a response, with its labels and what the instrument says of the item.",
     "interviews_wide": "A row an interview, a column an item; codes are explained in codebook_option.",
     "screen_breakoff": "A row an item and wave: how many reached it, answered it, and left there.",
+    "dispositions": "A row everybody invited or taking part, by wave: what became of them, in AAPOR's terms.",
+}
+_DISPOSITION_LABELS = {
+    "wave": "Wave: one fielding period",
+    "respondent": "Respondent, by pseudonym",
+    "interview": "The interview that counts; empty: none",
+    "origin": "sample: was invited; dial_in: came by themselves",
+    "replicate": "Replicate of the sample; empty: came by themselves",
+    "disposition": "What became of them, see docs/dispositions.md",
+    "if_closed": "What it would be if the wave closed now",
+    "aapor": "AAPOR's final disposition code; empty: none yet",
 }
 _BREAKOFF_LABELS = {
     "wave": "Wave: one fielding period",
@@ -76,6 +87,7 @@ def comments(instrument: Instrument) -> Iterator[str]:
         "responses_long": {name: label for name, (_, label) in LONG_LABELS.items()},
         "interviews_wide": {v.name: comment_of(v, instrument) for v in view_variables(instrument)},
         "screen_breakoff": _BREAKOFF_LABELS,
+        "dispositions": _DISPOSITION_LABELS,
     }
     for view, about in _ABOUT.items():
         yield f"COMMENT ON VIEW {view} IS {quoted(about)}"
