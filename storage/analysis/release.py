@@ -1,0 +1,187 @@
+"""A release: the figures of one wave as they were published, in one version, for good.
+
+    <out>/<wave>/<version>/release.json    what this module reads; docs/releases.md lists the other files
+
+`make` turns exact estimates into what may be read outside: disclosure control, display standard, blanking,
+rounding. Nothing that leaves the house is made from anything but its result. `publishing` writes the folder.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from storage.analysis.disclosure import DisclosureRules, key, protect, rounded
+from storage.analysis.display import DisplayRules, decimals, display
+from storage.analysis.estimates import Estimate
+
+FORMAT = 1  # of release.json
+FILE = "release.json"
+_VERSION = re.compile(r"[1-9][0-9]{0,4}\Z")
+_WAVE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")  # it names a folder
+
+
+class ReleaseError(ValueError):
+    """A release cannot be made or read: the message names the folder or figure, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a release is made by."""
+
+    disclosure: DisclosureRules = field(default_factory=DisclosureRules)
+    display: DisplayRules = field(default_factory=DisplayRules)
+
+
+@dataclass(frozen=True, slots=True)
+class Margin:
+    """A population table that the weights agree with."""
+
+    name: str
+    source: str
+    date: str  # ISO
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One version of a wave's figures. All texts are as they were when it was issued."""
+
+    wave: str
+    version: int  # 1, 2, ..
+    issued: str  # ISO date
+    reason: str  # why this version: a line of the change log
+    instrument: str  # id@version
+    owner: str  # who publishes
+    contact: str
+    licence: str  # its address
+    weighted: bool
+    margins: tuple[Margin, ...]  # none: published unweighted
+    probability_sample: bool  # False: intervals are "modelled as if"
+    interviews: int  # that the figures rest on
+    material: str  # digest of these interviews: two versions with the same one can be told apart by no person
+    software: str  # version, with the commit where it is known
+    rules: Rules
+    estimates: tuple[Estimate, ...]
+    simulated: int = 0  # of the interviews, made up: a demonstration
+    title: str = "SDG indicator 16.6.2: satisfaction with the last experience of public services"
+
+    @property
+    def caution(self) -> str:
+        """What has to stand beside every figure."""
+        said = ["Demonstration: made-up answers."] if self.simulated else []
+        said += [] if self.weighted else ["Unweighted: describes those who answered."]
+        if not self.probability_sample:
+            said.append(
+                "Not a probability sample: respondents chose to take part. Intervals are modelled as if they "
+                "had been drawn at random."
+            )
+        return " ".join(said)
+
+
+def marked(
+    estimates: Sequence[Estimate], rules: Rules, earlier: Sequence[Release] = (), material: str = ""
+) -> list[Estimate]:
+    """Exact estimates with what the rules say of each: mark, and the reason as its last note.
+
+    earlier: the wave's versions that are out. What one of them hides stays hidden; what one that rests on
+    the same interviews shows cannot be hidden any more, so nothing new leans on it. Raises ValueError
+    where something hidden could be reckoned whatever else is hidden.
+    """
+    hidden = {key(e) for r in earlier for e in r.estimates if e.mark == "c"}
+    public = {key(e) for r in earlier if material and r.material == material for e in r.estimates} - hidden
+    return display(protect(estimates, rules.disclosure, hidden, public), rules.display)
+
+
+def make(
+    estimates: Sequence[Estimate], rules: Rules, earlier: Sequence[Release] = (), material: str = ""
+) -> tuple[Estimate, ...]:
+    """The same as they may leave: blanked and rounded. Raises ValueError."""
+    return tuple(
+        rounded(e, decimals(e, rules.display), rules.disclosure)
+        for e in marked(estimates, rules, earlier, material)
+    )
+
+
+def percent(share: float | None) -> str:
+    """A rounded share as a percentage, without an exponent or idle zeros; "" for none."""
+    if share is None:
+        return ""
+    text = f"{100 * share:.3f}".rstrip("0").rstrip(".")
+    return "0" if text in ("-0", "") else text
+
+
+def load_release(folder: Path) -> Release:
+    """The release in `folder`. Raises ReleaseError naming the file and what is wrong with it."""
+    path = folder / FILE
+    try:
+        data = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ReleaseError(f"{path}: not found; {folder} is no release") from None
+    except (OSError, ValueError) as error:
+        raise ReleaseError(f"{path}: cannot be read: {error}; restore it from a copy") from None
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise ReleaseError(
+            f"{path}: not a release of format {FORMAT}; read it with the software that wrote it"
+        )
+    try:
+        return _release(data)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ReleaseError(f"{path}: incomplete: {error!r}; restore it from a copy") from None
+
+
+def as_json(release: Release) -> str:
+    """The text of release.json."""
+    return json.dumps({"format": FORMAT, **asdict(release)}, ensure_ascii=False, indent=1) + "\n"
+
+
+def _release(data: Mapping[str, Any]) -> Release:
+    known = {f.name: data[f.name] for f in fields(Release)}
+    rules = data["rules"]
+    return replace(
+        Release(**known),
+        margins=tuple(Margin(**m) for m in data["margins"]),
+        rules=Rules(DisclosureRules(**rules["disclosure"]), DisplayRules(**rules["display"])),
+        estimates=tuple(
+            Estimate(
+                **{
+                    **e,
+                    "domain": tuple((str(v), str(o)) for v, o in e["domain"]),
+                    "notes": tuple(e["notes"]),
+                }
+            )
+            for e in data["estimates"]
+        ),
+    )
+
+
+def wave_folder(out: Path, wave: str) -> Path:
+    """Where the versions of a wave are. Raises ReleaseError for a wave id that cannot name a folder."""
+    if not _WAVE.match(wave):
+        raise ReleaseError(f"wave {wave!r}: cannot name a folder; use letters, digits, . _ -")
+    return out / wave
+
+
+def versions(out: Path, wave: str) -> list[int]:
+    """The versions of a wave that are out, ascending."""
+    folder = wave_folder(out, wave)
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(int(f.name) for f in found if f.is_dir() and _VERSION.match(f.name))
+
+
+def all_versions(out: Path, wave: str) -> list[Release]:
+    """Every version of a wave that is out, ascending. Raises ReleaseError."""
+    return [load_release(wave_folder(out, wave) / str(v)) for v in versions(out, wave)]
+
+
+def latest(out: Path, wave: str) -> Release | None:
+    """The newest version of a wave, or None before the first."""
+    known = versions(out, wave)
+    return load_release(wave_folder(out, wave) / str(known[-1])) if known else None
+
+
+def waves(out: Path) -> list[str]:
+    """The waves that have a release."""
+    found = sorted(f.name for f in out.iterdir()) if out.is_dir() else []
+    return [name for name in found if _WAVE.match(name) and versions(out, name)]
