@@ -350,7 +350,7 @@ class _Reader:
         data = self.toml(f"{name}.toml")
         if len(self.faults) > before:
             return Language(name, "", "", "", {}, {}, {})
-        self.unknown(data, ("language", "prompts", "words", "scales", "items", "groups"), "top level")
+        self.unknown(data, ("language", "prompts", "words", "services", "scales", "items", "groups"), "top level")
         head = self.get(data, "language", dict, "top level")
         self.unknown(head, ("id", "name", "iso639_3", "status"), "language")
         if self.get(head, "id", str, "language") != name:
@@ -389,8 +389,17 @@ class _Reader:
         words = self.words(self.get(data, "words", dict, "top level", {}))
         return Language(
             name, self.get(head, "name", str, "language"), self.get(head, "iso639_3", str, "language"),
-            status, prompts, texts, options, groups, words,
+            status, prompts, texts, options, groups, words, self.services(data, items),
         )  # fmt: skip
+
+    def services(self, data: Mapping[str, Any], items: tuple[Item, ...]) -> dict[str, str]:
+        """What each service with a result is called where its figure is shown."""
+        if self.fielded and "services" not in data:
+            return {}
+        rated = dict.fromkeys(i.service for i in items if i.role == "overall" and i.service)
+        table = self.get(data, "services", dict, "top level", None if rated else {})
+        known = {i.service for i in items}
+        return self.texts({k: v for k, v in table.items() if k in rated or k not in known}, rated, "services")
 
     def words(self, table: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
         """What may be texted for each command, in any script."""

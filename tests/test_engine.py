@@ -475,7 +475,7 @@ def test_an_interview_stored_by_an_older_release_is_read() -> None:
 def test_an_effect_of_another_shape_is_refused(data: dict[str, object]) -> None:
     with pytest.raises((KeyError, TypeError)):
         load_effect(data)
-    assert len(EFFECTS) == 15
+    assert len(EFFECTS) == 17
 
 
 # ---------------------------------------------------------------- chance
