@@ -19,6 +19,7 @@ from gateway.commands import (
     airtime,
     campaign,
     fieldwork,
+    giving_back,
     handsets,
     instrument,
     outbox,
@@ -125,6 +126,7 @@ def serve() -> None:
         simulator_secret=settings.simulator_secret if settings.simulator else None,
         live_days=settings.live_days,
         staff_token=settings.staff_token,
+        releases=settings.releases_dir,
     )
     config = uvicorn.Config(
         application,
@@ -284,6 +286,7 @@ for name, verbs in {
     "wave": wave.commands(read_settings),
     "campaign": campaign.commands(read_settings),
     "airtime": airtime.commands(read_settings),
+    "give-back": giving_back.commands(read_settings),
 }.items():
     app.add_typer(verbs, name=name)
 
@@ -305,6 +308,7 @@ def refusals() -> tuple[type[Exception], ...]:
     from gateway.demo import DemoError
     from gateway.sampling import SampleError
     from gateway.supervisor import RunError
+    from storage.analysis.release import ReleaseError
     from storage.campaigns import CampaignError
     from storage.database import DatabaseURLError, SchemaError
     from storage.embedded import EmbeddedError
@@ -313,7 +317,7 @@ def refusals() -> tuple[type[Exception], ...]:
 
     ours = (
         SettingsError, Refused, InstrumentError, RunError, EmbeddedError, DemoError, CampaignError,
-        SampleError,
+        SampleError, ReleaseError,
     )  # fmt: skip
     return *ours, DatabaseURLError, SchemaError, OtherKeyError, Unavailable
 

@@ -212,6 +212,10 @@ def _data_faults(instrument: Instrument) -> Iterator[Fault]:
                 f"service {service or '-'}",
                 f"has {attributes[service]} attribute and {overall[service]} overall items; give 5 and 1",
             )
+        for language in instrument.languages.values():
+            if service not in language.services:
+                message = f"missing; write {service} = its short name, which stands beside its result"
+                yield Fault(f"{language.id}.toml", f"services.{service}", message)
     for role in ("sex", "age", "region", "residence", "adult"):
         if sum(i.role == role for i in instrument.items) > 1:
             yield Fault("questionnaire.toml", f"role {role}", "more than one item has it")

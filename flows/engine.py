@@ -424,8 +424,10 @@ class _Turn:
             self.disposition = ""  # by way of the question whether to take part
             self.effects.append(Resumed(self.at))
             return self.go_to(self.item)
-        if self.disposition in ("refusal", "ineligible", "withdrawn"):
+        if self.disposition == "withdrawn":
             return self.part()
+        if self.disposition in ("refusal", "ineligible"):
+            return self.show_menu("visitor") if self.wave.closed else self.part()
         if self.disposition in ("complete", QUOTA_FULL):
             return self.show_menu("finished")
         if self.wave.closed:

@@ -393,13 +393,11 @@ class _Reader:
         )  # fmt: skip
 
     def services(self, data: Mapping[str, Any], items: tuple[Item, ...]) -> dict[str, str]:
-        """What each service with a result is called where its figure is shown."""
-        if self.fielded and "services" not in data:
-            return {}
-        rated = dict.fromkeys(i.service for i in items if i.role == "overall" and i.service)
-        table = self.get(data, "services", dict, "top level", None if rated else {})
-        known = {i.service for i in items}
-        return self.texts({k: v for k, v in table.items() if k in rated or k not in known}, rated, "services")
+        """What a service is called where its figure is shown. `check` misses those that have none."""
+        table = self.get(data, "services", dict, "top level", {})
+        known = dict.fromkeys(i.service for i in items if i.service)
+        self.unknown(table, known, "services")
+        return self.texts(table, [service for service in known if service in table], "services")
 
     def words(self, table: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
         """What may be texted for each command, in any script."""

@@ -74,6 +74,9 @@ SETTINGS = (
         "on for `run`, else off",
         "`on`: serve the handset page and its simulated aggregator; anyone who reaches them can dial",
     ),
+    Setting(
+        "RELEASES_DIR", "`releases` in the data folder", "where releases are published; pages read them there"
+    ),
     Setting("LIVE_DAYS", "90", "days that an interview stays in the live store after its last hop"),
     Setting("AT_USERNAME", "", "Africa's Talking's user name, for sending; `sandbox` is its sandbox"),
     Setting("AT_API_KEY", "", "its API key. None: nothing is sent, and messages wait as `held`"),
@@ -115,6 +118,7 @@ class Settings:
     wave_files: tuple[Path, ...]  # or folders of them
     instrument_dirs: tuple[Path, ...]  # or folders of them
     simulator: bool | None  # None: as the verb has it
+    releases_dir: Path
     live_days: int
     at_username: str
     at_api_key: str = field(repr=False)  # "" : nothing is sent
@@ -212,6 +216,7 @@ class Settings:
             wave_files=ours_or_given("WAVE_FILE"),
             instrument_dirs=ours_or_given("INSTRUMENT_DIR"),
             simulator=None if not simulator else simulator == "on",
+            releases_dir=Path(value("RELEASES_DIR") or data_dir / "releases").absolute(),
             live_days=whole("LIVE_DAYS", 1, 3650),
             at_username=at_username,
             at_api_key=at_api_key,
@@ -252,6 +257,7 @@ class Settings:
             "WAVE_FILE": ",".join(map(str, self.wave_files)),
             "INSTRUMENT_DIR": ",".join(map(str, self.instrument_dirs)),
             "SIMULATOR": "" if self.simulator is None else "on" if self.simulator else "off",
+            "RELEASES_DIR": str(self.releases_dir),
             "LIVE_DAYS": str(self.live_days), "LOG_LEVEL": self.log_level,
             "AT_USERNAME": self.at_username, "AT_API_KEY": self.at_api_key, "AT_URL": self.at_url,
             "SMS_PER_SECOND": ",".join(

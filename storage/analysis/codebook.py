@@ -42,6 +42,7 @@ _INTERVIEW_CODES = {
         "break_off": "Break-off: left before that",
         "refusal": "No consent",
         "ineligible": "Not eligible",
+        "results_only": "Saw the results only",
         "quota_full": "Quota filled: its group had all the completes wanted",
         "withdrawn": "Withdrawn: its answers were erased",
     },
