@@ -350,7 +350,9 @@ class _Reader:
         data = self.toml(f"{name}.toml")
         if len(self.faults) > before:
             return Language(name, "", "", "", {}, {}, {})
-        self.unknown(data, ("language", "prompts", "words", "services", "scales", "items", "groups"), "top level")
+        self.unknown(
+            data, ("language", "prompts", "words", "services", "scales", "items", "groups"), "top level"
+        )
         head = self.get(data, "language", dict, "top level")
         self.unknown(head, ("id", "name", "iso639_3", "status"), "language")
         if self.get(head, "id", str, "language") != name:

@@ -143,7 +143,9 @@ def command_words(instrument: Instrument, command: str) -> frozenset[str]:
 
 @lru_cache(maxsize=64)
 def _commands(wave: Wave) -> dict[str, str]:
-    return {word: name for name in ("results", "help", "stop") for word in command_words(wave.instrument, name)}
+    return {
+        word: name for name in ("results", "help", "stop") for word in command_words(wave.instrument, name)
+    }
 
 
 def read_text(wave: Wave, interview: Interview | None, text: str, *, opted_out: bool, lapsed: bool) -> str:

@@ -9,6 +9,7 @@ only. A figure that may not be shown is named as such. Screens are laid out once
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
+from itertools import combinations
 
 from flows.gsm import SMS_PART_SEPTETS, fold, septets, unencodable
 from flows.questionnaire import Fault
@@ -127,7 +128,9 @@ def _footer(words: Words) -> tuple[str, str]:
 # ---------------------------------------------------------------- checks
 
 
-def results_faults(results: Results, languages: Iterable[str], budgets: Iterable[int], file: str) -> Iterator[Fault]:
+def results_faults(
+    results: Results, languages: Iterable[str], budgets: Iterable[int], file: str
+) -> Iterator[Fault]:
     """What of these results does not fit a screen of these budgets or a text of two parts."""
     for language in languages:
         strange = unencodable(fold(results.words_in(language).did))
@@ -164,14 +167,15 @@ def _screen_faults(results: Results, language: str, budget: int, file: str) -> I
 
 
 def specimens(wave: Wave, languages: Iterable[str]) -> Iterator[Results]:
-    """Results as wide as they come, to prove the prompts with before there are any: all shown, none, half,
-    and made up."""
+    """Results as wide as they come, to prove the prompts with before there are any: all shown, then any of
+    them hidden, and made up."""
     services = services_of(wave.instrument)
     item = region_item(wave.instrument)
     regions = [o.id for o in item.scale.options] if item and item.scale else []
     country, place, none = Figure("88.8", "88885"), Figure("88.8", "8885"), Figure("", "")
     words = {x: replace(words_of(wave.instrument, x), did="mmmmm " * 20 + "m") for x in languages}
-    for shown in (services, (), services[::2]):
+    for hidden in (h for count in range(len(services) + 1) for h in combinations(services, count)):
+        shown = set(services) - set(hidden)
         national = {s: country if s in shown else none for s in services}
         local = {s: place if s in shown else none for s in services}
         for made_up in (False, True):

@@ -46,8 +46,8 @@ from storage.models import (
 )
 from storage.outbox import settle_contacts
 from storage.outgoing import Due, fold_outgoing, fold_reports
-from storage.results_wanted import fold_wanted
 from storage.respondents import KEPT_AT_ERASURE, erase_answers, lock_respondents
+from storage.results_wanted import fold_wanted
 from storage.standing import COLUMNS, Standing, settle_together
 
 Row = tuple[Any, ...]

@@ -117,7 +117,11 @@ def write_texts(
         still = set(
             db.execute(
                 select(_wanted.c.respondent)
-                .where(_wanted.c.wave == wave, _wanted.c.written_at.is_(None), among(db, _wanted.c.respondent, who))
+                .where(
+                    _wanted.c.wave == wave,
+                    _wanted.c.written_at.is_(None),
+                    among(db, _wanted.c.respondent, who),
+                )
                 .with_for_update()
             ).scalars()
         )

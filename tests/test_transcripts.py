@@ -106,6 +106,7 @@ async def over_http(path: Path, url: str) -> tuple[list[Effect], int, int]:
         app = Starlette(routes=webhook_routes(board, Doors({"africastalking": [SECRET]})))
         transport = httpx2.ASGITransport(app=app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as http:
+
             def close() -> None:
                 dialogue.word = "close"
 

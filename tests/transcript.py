@@ -117,7 +117,8 @@ START = 1_795_420_800_000  # 2026-11-23 08:00 UTC
 REPLY_SECONDS = 5
 
 _COMMAND = re.compile(
-    r"(dial |> ?|keys |reply of |again\b|hang up\b|close wave|text\b|texts |aggregator opts out|others |wait |= |#)"
+    r"(dial |> ?|keys |reply of |again\b|hang up\b|close wave|text\b|texts |aggregator opts out|others |wait |"
+    r"= |#)"
 )
 _REMARK = re.compile(r"\s+#\s.*$")
 _SHOWN = ("CON ", "END ", "SMS ", "NO SMS")
@@ -142,7 +143,8 @@ ARROWS = {
     ("finished", "over"), ("finished", "withdraw"), ("finished", "finished"),
     ("withdraw", "resume"), ("withdraw", "finished"), ("withdraw", "over"), ("withdraw", "withdraw"),
     ("withdraw", "closed"), ("withdraw", "parting"), ("closed", "results"), ("closed", "withdraw"),
-    ("dial", "closed"), ("dial", "parting"), ("dial", "results"), ("dial", "visitor"), ("language", "results"),
+    ("dial", "closed"), ("dial", "parting"), ("dial", "results"), ("dial", "visitor"),
+    ("language", "results"),
     ("item", "by_sms"), ("by_sms", "by_sms"), ("by_sms", "over"), ("item", "parting"),
     ("parting", "parting"), ("parting", "results"), ("parting", "over"),
     ("visitor", "visitor"), ("visitor", "results"), ("visitor", "over"),

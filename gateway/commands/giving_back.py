@@ -32,7 +32,9 @@ def commands(context: Context) -> typer.Typer:
         ours = one_wave(read_waves(settings), wave)
         found = find_results(settings.releases_dir, ours)
         if found is None or found.results is None:
-            raise Refused(f"no release of {ours.id} in {settings.releases_dir}; make one: `main.py release make`")
+            raise Refused(
+                f"no release of {ours.id} in {settings.releases_dir}; make one: `main.py release make`"
+            )
         if region and region not in found.results.regions:
             known = ", ".join(found.results.regions) or "none"
             raise Refused(f"no region {region!r} in the release; there are: {known}")
@@ -46,7 +48,9 @@ def commands(context: Context) -> typer.Typer:
     def text(
         wave: WaveOption = "",
         most: Annotated[int, typer.Option(min=1, help="At most so many now; again for the next.")] = _ALL,
-        dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and its cost.")] = False,
+        dry_run: Annotated[
+            bool, typer.Option("--dry-run", help="Say what would be sent, and its cost.")
+        ] = False,
         stop: Annotated[bool, typer.Option("--stop", help="Cancel those that have not gone yet.")] = False,
         price: Annotated[str, typer.Option(help="Of one SMS part, for the dry run.")] = "",
         currency: Annotated[str, typer.Option(help="Of that price.")] = "GHS",
@@ -70,8 +74,14 @@ def commands(context: Context) -> typer.Typer:
         found = find_results(settings.releases_dir, ours)
         # An earlier wave's release is no answer to who asked for this one's.
         if found is None or found.results is None or found.results.wave != ours.id:
-            raise Refused(f"no release of {ours.id} in {settings.releases_dir}; make one: `main.py release make`")
-        made = forecast(engine, ours, found.results, most) if dry_run else write(engine, ours, found.results, most, now)
+            raise Refused(
+                f"no release of {ours.id} in {settings.releases_dir}; make one: `main.py release make`"
+            )
+        made = (
+            forecast(engine, ours, found.results, most)
+            if dry_run
+            else write(engine, ours, found.results, most, now)
+        )
         waiting, written = count_wanted(engine, ours.id)
         languages = ", ".join(f"{x} {n:,}" for x, n in sorted(made.by_language.items()))
         typer.echo(
