@@ -138,12 +138,12 @@ from flows.screen import (
 from flows.wave import Wave
 
 __all__ = [
-    "EFFECTS", "LAPSED", "QUOTA_FULL", "RESULTS_ONLY", "Began", "BlockSkipped", "CellsEntered", "Consented", "Dialled",
-    "Effect", "Ended", "ErasureRequested", "Event", "Interview", "InvalidReply", "LanguageChosen",
+    "EFFECTS", "LAPSED", "QUOTA_FULL", "RESULTS_ONLY", "Began", "BlockSkipped", "CellsEntered", "Consented",
+    "Dialled", "Effect", "Ended", "ErasureRequested", "Event", "Interview", "InvalidReply", "LanguageChosen",
     "MenuChosen", "ModeChanged", "PageTurned", "Replied", "ResponseGiven", "ResponseRetracted",
-    "ResultsSeen", "ResultsWanted", "Resumed", "Screen", "Step", "WentBack", "WithdrawalAsked", "answered_marks", "begins_anew",
-    "dump_effect", "dump_interview", "heard_when_closed", "lapsed", "load_effect", "load_interview",
-    "restore", "skip_reasons", "step",
+    "ResultsSeen", "ResultsWanted", "Resumed", "Screen", "Step", "WentBack", "WithdrawalAsked",
+    "answered_marks", "begins_anew", "dump_effect", "dump_interview", "heard_when_closed",
+    "lapsed", "load_effect", "load_interview", "restore", "skip_reasons", "step",
 ]  # fmt: skip
 
 

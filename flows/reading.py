@@ -133,8 +133,8 @@ def read_number(reply: str, least: int, most: int) -> int | None:
 
 
 def command_words(instrument: Instrument, command: str) -> frozenset[str]:
-    """The messages that mean `command` (stop, help or results), cleaned: those of every language, whatever the
-    respondent's, and the English ones that everybody knows."""
+    """The messages that mean `command` (stop, help or results), cleaned: those of every language, whatever
+    the respondent's, and the English ones that everybody knows."""
     words = [*FIXED_WORDS[command]]
     for language in instrument.languages.values():
         words += language.words.get(command, ())

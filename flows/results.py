@@ -12,8 +12,8 @@ from flows.questionnaire import Instrument, Item
 
 #: What every language says around the figures.
 WORDS = (
-    "more", "back", "skip", "results_national", "results_region", "results_figure", "results_hidden", "results_did",
-    "results_which_region", "results_made_up",
+    "more", "back", "skip", "results_national", "results_region", "results_figure", "results_hidden",
+    "results_did", "results_which_region", "results_made_up",
 )  # fmt: skip
 
 

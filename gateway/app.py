@@ -52,7 +52,8 @@ def create_app(
     staff_token: str = "",
     releases: Path | None = None,
 ) -> FastAPI:
-    """The gateway. `releases`: the folder in which results are published, None: none are shown. `secrets` open Africa's Talking's webhooks; `simulator_secret` None: no simulator;
+    """The gateway. `releases`: the folder in which results are published, None: none are shown. `secrets`
+    open Africa's Talking's webhooks; `simulator_secret` None: no simulator;
     `staff_token` opens the fieldwork page, without one there is none.
 
     Its start raises InstrumentError, OtherKeyError or SchemaError, kept in `state.refusal` too, where

@@ -72,7 +72,8 @@ def _stamp(*paths: Path) -> Stamp:
 
 
 def read_did(path: Path, wave: Wave) -> Mapping[str, str]:
-    """What the office has done with the results, by language; empty without the file. Raises InstrumentError."""
+    """What the office has done with the results, by language; none without a file. Raises
+    InstrumentError."""
     if not path.exists():
         return {}
     try:

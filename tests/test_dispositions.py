@@ -239,8 +239,8 @@ def test_any_combination_of_facts_comes_to_exactly_one_outcome(engine: Engine) -
     sent = ["due", "cancelled", "sent", "delivered", "failed: UserDoesNotExist", "failed: UserInBlacklist",
             "failed: DeliveryFailure"]  # fmt: skip
     messages = [(), *((s,) for s in sent), *((a, b) for a, b in product(sent, sent) if a != b)]
-    interviews = ["complete", "withdrawn", "partial", "refusal", "ineligible", "quota_full", "results_only", "break_off",
-                  "in_progress", None]  # fmt: skip
+    interviews = ["complete", "withdrawn", "partial", "refusal", "ineligible", "quota_full", "results_only",
+                  "break_off", "in_progress", None]  # fmt: skip
     people = [
         Person(interview, answered, sample, released, excluded, messages_, stopped)
         for interview, answered, sample, released, excluded, messages_, stopped in product(

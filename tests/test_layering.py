@@ -108,7 +108,8 @@ def test_flows_read_no_clock_no_chance_and_no_environment() -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        "datetime.now(UTC)", "dt.datetime.utcnow()", "date.today()", "x = field(default_factory=datetime.now)",
+        "datetime.now(UTC)", "dt.datetime.utcnow()", "date.today()",
+        "x = field(default_factory=datetime.now)",
         "from time import *", "datetime.fromtimestamp(at)", "at.astimezone()", "getattr(datetime, 'now')()",
         "wave.opening.today()", "D = datetime\nD.now()",
     ],

@@ -133,7 +133,7 @@ def test_what_cannot_be_shown_is_refused_by_name_and_the_results_stay(
             shutil.copytree(releases / "w" / "1", releases / "w" / "2")
             broken = releases / "w" / ("2/" + file if file == "release.json" else file)
             broken.write_text(text, "utf-8")
-            with pytest.raises(kind, match=".*"):
+            with pytest.raises(kind, match="w/"):
                 find_results(releases, WAVE)
             with caplog.at_level(logging.ERROR, "dial16.results"):
                 await giving.refresh()

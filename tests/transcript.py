@@ -117,8 +117,8 @@ START = 1_795_420_800_000  # 2026-11-23 08:00 UTC
 REPLY_SECONDS = 5
 
 _COMMAND = re.compile(
-    r"(dial |> ?|keys |reply of |again\b|hang up\b|close wave|text\b|texts |aggregator opts out|others |wait |"
-    r"= |#)"
+    r"(dial |> ?|keys |reply of |again\b|hang up\b|close wave|text\b|texts |aggregator opts out|others |"
+    r"wait |= |#)"
 )
 _REMARK = re.compile(r"\s+#\s.*$")
 _SHOWN = ("CON ", "END ", "SMS ", "NO SMS")

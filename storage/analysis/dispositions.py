@@ -95,6 +95,7 @@ def _view() -> str:
     )
     fielded = f"((s.released_at IS NOT NULL AND s.excluded IS NULL) OR COALESCE(c.came_to, 0) >= {_SENT})"
     stopped = _stopped("s.wave", "COALESCE(s.released_at, i.began_at)", "COALESCE(i.began_at, s.released_at)")
+    looked = f"CASE WHEN {fielded} THEN 'other' ELSE 'results_only' END"
     return f"""
         WITH contact AS (
             SELECT m.wave, m.respondent, MAX(CASE
@@ -113,7 +114,7 @@ def _view() -> str:
             SELECT s.wave, s.respondent, i.id AS interview, s.replicate,
                    CASE WHEN {fielded} OR i.id IS NULL THEN 'sample' ELSE 'dial_in' END AS origin,
                    CASE
-                       {_interview_cases(stopped, f"CASE WHEN {fielded} THEN 'other' ELSE 'results_only' END")}
+                       {_interview_cases(stopped, looked)}
                        WHEN NOT {fielded} AND s.excluded IS NOT NULL THEN 'excluded'
                        WHEN NOT {fielded} THEN 'not_released'
                        WHEN {stopped} THEN 'opted_out'
