@@ -21,6 +21,7 @@ from gateway.commands import (
     campaign,
     exporting,
     fieldwork,
+    giving_back,
     handsets,
     instrument,
     outbox,
@@ -131,6 +132,7 @@ def serve() -> None:
         staff_token=settings.staff_token,
         analysts=analysts.results_api(settings, waves[0]),
         results=analysts.public_pages(settings, waves[0]),
+        releases=settings.releases_dir,
     )
     config = uvicorn.Config(
         application,
@@ -312,6 +314,7 @@ for name, verbs in {
     "campaign": campaign.commands(read_settings),
     "airtime": airtime.commands(read_settings),
     "release": release.commands(read_settings),
+    "give-back": giving_back.commands(read_settings),
 }.items():
     app.add_typer(verbs, name=name)
 

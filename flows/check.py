@@ -30,6 +30,7 @@ from flows.gsm import fold, parts, septets, unencodable
 from flows.instrument import Fault, Instrument, InstrumentError, Item
 from flows.interview import order_of
 from flows.questionnaire import (
+    FIXED_WORDS,
     NONRESPONSE_MARKS,
     ONE_PART_PROMPTS,
     PROMPTS,
@@ -37,9 +38,12 @@ from flows.questionnaire import (
     UNANSWERED,
 )
 from flows.reading import clean, clean_text, command_words, is_keyword, match_option
+from flows.results import WORDS
+from flows.results_pages import results_faults, specimens
 from flows.screen import (
     BACK,
     MORE,
+    SKIP,
     LayoutError,
     fixed_text,
     item_pages,
@@ -54,6 +58,7 @@ from flows.waves import clashes, find_wave_files, load_instruments
 
 _PASSED = "x"  # an answer that no later condition reads; no option has this mark
 _REPLY_MS = 1000
+_AROUND_RESULTS = ("results", "which_region", "parting", "visitor", "finished", "closed", "resume")
 _MOST_WRONG_KEYS = 10  # after which a menu without any other way out should have ended
 #: Stand-ins at least as long as anything a prompt ever inserts.
 _LONGEST = {
@@ -179,6 +184,7 @@ def check(wave: Wave) -> list[Walked]:
                 _layouts(walk)
                 if not walk.faults:  # what cannot be laid out cannot be walked
                     found = _walk(walk, words.status)
+                    _walk_results(walk)
                     if budget == wave.budget:
                         walked.append(found)
                 faults |= walk.faults
@@ -206,6 +212,10 @@ def _data_faults(instrument: Instrument) -> Iterator[Fault]:
                 f"service {service or '-'}",
                 f"has {attributes[service]} attribute and {overall[service]} overall items; give 5 and 1",
             )
+        for language in instrument.languages.values():
+            if service not in language.services:
+                message = f"missing; write {service} = its short name, which stands beside its result"
+                yield Fault(f"{language.id}.toml", f"services.{service}", message)
     for role in ("sex", "age", "region", "residence", "adult"):
         if sum(i.role == role for i in instrument.items) > 1:
             yield Fault("questionnaire.toml", f"role {role}", "more than one item has it")
@@ -223,28 +233,27 @@ def _data_faults(instrument: Instrument) -> Iterator[Fault]:
 
 def _word_faults(wave: Wave) -> Iterator[Fault]:
     """No command of a text message may be anything else: an answer, a choice, or another command."""
-    stop, asks = (command_words(wave.instrument, command) for command in ("stop", "help"))
+    commands = {command: command_words(wave.instrument, command) for command in FIXED_WORDS}
+    known = frozenset[str]().union(*commands.values())
     keywords = {clean_text(k) for k in wave.keywords}
     for language, texts in wave.instrument.languages.items():
         for command, word in ((c, clean_text(w)) for c, words in texts.words.items() for w in words):
             where = f"{language}.toml", f"words.{command}"
             if not word:
                 yield Fault(*where, "one of them reads as nothing")
-            elif word in (asks if command == "stop" else stop):
-                yield Fault(*where, f"{word!r} means both stop and help")
+            elif also := [other for other in FIXED_WORDS if other != command and word in commands[other]]:
+                yield Fault(*where, f"{word!r} means both {command} and {also[0]}")
             elif is_keyword(wave, word):
                 yield Fault(*where, f"{word!r} begins with a keyword")
         for name, text in texts.prompts.items():  # a menu's options: their first word may be a command's
-            if not PROMPTS.get(name) and clean(fold(text)) in stop | asks:
-                yield Fault(
-                    f"{language}.toml", f"prompts.{name}", "reads as stop or help; write it otherwise"
-                )
+            if not PROMPTS.get(name) and clean(fold(text)) in known:
+                yield Fault(f"{language}.toml", f"prompts.{name}", "reads as a command; write it otherwise")
         for scale, options in texts.options.items():
             labels = [fold(text) for text in options.values()]
             for label in labels:
                 if is_keyword(wave, clean(label)):
                     yield Fault(f"{language}.toml", f"scales.{scale}", f"{label!r} begins with a keyword")
-            for word in sorted(stop | asks | keywords):
+            for word in sorted(known | keywords):
                 if match_option(word, labels) is not None:
                     yield Fault(
                         f"{language}.toml",
@@ -270,9 +279,9 @@ def _layouts(walk: _Walk) -> None:
                 except LayoutError as error:
                     walk.fault(f"items.{item.id}", str(error))
     for name in PROMPTS:
-        text = prompt(wave, language, name, _values(name, wave))
-        if walk.mode == "ussd" and name in PROMPTS_OF_TEXTING:
+        if (walk.mode == "ussd" and name in PROMPTS_OF_TEXTING) or name in WORDS:
             continue
+        text = prompt(wave, language, name, _values(name, wave))
         if septets(text) > walk.most_septets:
             walk.fault(f"prompts.{name}", f"takes {septets(text)} septets; at most {walk.most_septets}")
     for name in ONE_PART_PROMPTS:
@@ -376,8 +385,13 @@ def _routes(walk: _Walk, interview: Interview, seen: dict[_Node, _Ways]) -> _Way
             _turn_away(walk, interview, item, key, taken)
         if taken.interview.disposition:
             target: _Node | str = taken.interview.disposition
-            last = parts(taken.screen.text)
-            onward = _Ways(Counter({0: 1}), 0, Counter({last: 1}), last)
+            last, asks = parts(taken.screen.text), 0
+            if taken.interview.stage == "by_sms":  # one question more, and the last word after it
+                asks, thanks = 1, [walk.take(taken.interview, way).screen for way in ("1", "2")]
+                for screen in thanks:
+                    walk.see("prompts.thanks", screen)
+                last += parts(thanks[0].text)
+            onward = _Ways(Counter({asks: 1}), asks, Counter({last: 1}), last)
         else:
             target = _node(walk, taken.interview)
             if target[0] <= node[0]:
@@ -467,6 +481,57 @@ def _turn_away(walk: _Walk, interview: Interview, item: Item, key: str, let_in: 
     walk.see("prompts.welcome_back", let_in_now.screen)
     if let_in_now.interview.at != let_in.interview.at:
         walk.fault(f"items.{item.id}", "once its quota cell has room, the interview does not go on after it")
+
+
+def _walk_results(walk: _Walk) -> None:
+    """The results' screens and texts, as wide as they may come, from every place that leads to them."""
+    for number, results in enumerate(specimens(walk.wave, (walk.language,))):
+        for fault in results_faults(results, (walk.language,), (walk.budget,), f"{walk.language}.toml"):
+            walk.fault("prompts.results_*", fault.message)
+        if walk.faults:
+            return
+        if number:  # the ways there and back are the same
+            continue
+        out = replace(walk.wave, results=results)
+        closed = replace(out, closed=True)
+        dialled = Dialled(_REPLY_MS, "0" * 16, 0, walk.mode, walk.budget)
+        item = walk.wave.instrument.items[0]
+        began = step(out, None, dialled).interview
+        agreed = replace(began, answers=_first_answer(item, agrees=True) + began.answers[1:])
+        here = [step(out, None, replace(dialled, results=True)), step(closed, None, dialled)]
+        for disposition in ("complete", QUOTA_FULL, "refusal", "ineligible", "withdrawn"):
+            ended = replace(agreed, disposition=disposition, receipt="MMMMMM")
+            here += [step(where, ended, dialled) for where in (out, closed)]
+            here.append(step(out, ended, replace(dialled, results=True)))
+        here += [step(where, agreed, dialled) for where in (out, closed)]
+        for first in here:
+            _look_round(walk, out, first)
+
+
+def _first_answer(item: Item, agrees: bool) -> str:
+    """The mark of the consent item's first option that ends the interview, or does not."""
+    options = item.scale.options if item.scale else ()
+    return next((o.mark for o in options if (o.id in item.ends) != agrees), UNANSWERED)
+
+
+def _look_round(walk: _Walk, wave: Wave, first: Step) -> None:
+    """Every key of the results' screens that `first` leads to, each screen once."""
+    seen: set[tuple[str, int, str]] = set()
+    waiting = [first]
+    while waiting:
+        taken = waiting.pop()
+        walk.see("prompts.results_*", taken.screen)
+        here = taken.interview
+        at = (here.stage, here.page, here.region)
+        if taken.screen.ends or at in seen or here.stage not in _AROUND_RESULTS:
+            continue
+        seen.add(at)
+        for key in ("1", "2", "16", BACK, MORE, SKIP, "?"):
+            walk.keys += 1
+            following = step(wave, here, Replied(here.last_at + _REPLY_MS, key))
+            waiting.append(following)
+            if following.interview.answers != here.answers and following.interview.stage != "over":
+                walk.fault("prompts.results_*", f"key {key!r} on a screen of results changes an answer")
 
 
 def _pages(walk: _Walk, interview: Interview, item: Item) -> tuple[str, ...]:

@@ -36,12 +36,19 @@ The rules
     answered by a text: the item is sent first. Several answers in one message are none.
 13. An interview outlives its mode: `ModeChanged` says that it goes on in another one.
 14. While the wave is closed a dial offers results and withdrawal to those who consented, and no question;
-    with nobody else there is a dialogue (`heard_when_closed`). A session begun before goes on to its end.
+    with nobody else there is a dialogue (`heard_when_closed`), unless results are out. A session begun
+    before goes on to its end.
 15. Where the wave has quotas, `CellsEntered` says which cells the answers fall in, once all that any quota
     crosses is asked, and again when one of those answers changes. If the host finds one of the cells full,
     it takes the step anew with `full`: the interview ends, its answers are kept. A dial later goes on with
     it if there is room by then, else it is one after the end; it never lapses, so that nobody answers
     otherwise for being let in.
+16. Results, once the wave has any, are there for everybody: on the menus after a dial, after every last
+    word (thanks, refusal, under age, receipt), in a closed wave, and at once for who dials with the keys
+    for them. Three screens: the country, the respondent's region, what was done. Whose region is not
+    known chooses one, which is no answer. Nothing there changes an answer, and looking is no activity
+    that keeps an interview from lapsing. By SMS: one text.
+17. Who completes may be asked whether to text them the results (`Wave.sharing`); `ResultsWanted` says yes.
 
 Stages
 ------
@@ -52,6 +59,8 @@ Stages
                finished ───┴── results ── over,   withdraw ── resume | finished | lapsed | over
                lapsed ── a new interview | withdraw
                closed ── results ── over,   withdraw ── closed | over
+   the end: by_sms ── parting ── results,    a closed wave's stranger: visitor ── results
+               results ── which_region ── results;   0 Back: to the menu it was reached from
 """
 
 from collections.abc import Callable
@@ -78,6 +87,8 @@ from flows.events import (
     Replied,
     ResponseGiven,
     ResponseRetracted,
+    ResultsSeen,
+    ResultsWanted,
     Resumed,
     WentBack,
     WithdrawalAsked,
@@ -88,6 +99,7 @@ from flows.instrument import NONRESPONSE_MARKS, NUMBER_GIVEN, PROMPTS, UNANSWERE
 from flows.interview import (
     LAPSED,
     QUOTA_FULL,
+    RESULTS_ONLY,
     Interview,
     answered_marks,
     dump_interview,
@@ -98,9 +110,23 @@ from flows.interview import (
 )
 from flows.quotas import all_asked, cells_of
 from flows.reading import clean, clean_text, match_option, read_number, several
+from flows.results import region_of
+from flows.results_pages import (
+    DID,
+    NATIONAL,
+    REGION,
+    TEXT,
+    Page,
+    region_choice,
+    region_names,
+    results_pages,
+    results_text,
+)
 from flows.screen import (
     BACK,
     MORE,
+    SKIP,
+    LayoutError,
     Menu,
     item_pages,
     language_screen,
@@ -112,12 +138,12 @@ from flows.screen import (
 from flows.wave import Wave
 
 __all__ = [
-    "EFFECTS", "LAPSED", "QUOTA_FULL", "Began", "BlockSkipped", "CellsEntered", "Consented", "Dialled",
-    "Effect", "Ended", "ErasureRequested", "Event", "Interview", "InvalidReply", "LanguageChosen",
+    "EFFECTS", "LAPSED", "QUOTA_FULL", "RESULTS_ONLY", "Began", "BlockSkipped", "CellsEntered", "Consented",
+    "Dialled", "Effect", "Ended", "ErasureRequested", "Event", "Interview", "InvalidReply", "LanguageChosen",
     "MenuChosen", "ModeChanged", "PageTurned", "Replied", "ResponseGiven", "ResponseRetracted",
-    "Resumed", "Screen", "Step", "WentBack", "WithdrawalAsked", "answered_marks", "begins_anew",
-    "dump_effect", "dump_interview", "heard_when_closed", "lapsed", "load_effect", "load_interview",
-    "restore", "skip_reasons", "step",
+    "ResultsSeen", "ResultsWanted", "Resumed", "Screen", "Step", "WentBack", "WithdrawalAsked",
+    "answered_marks", "begins_anew", "dump_effect", "dump_interview", "heard_when_closed",
+    "lapsed", "load_effect", "load_interview", "restore", "skip_reasons", "step",
 ]  # fmt: skip
 
 
@@ -144,6 +170,8 @@ _MENUS = {
     "lapsed": Menu("lapsed", ("begin_again", "withdraw")),
     "closed": Menu("wave_closed", ("see_results", "withdraw")),
     "withdraw": Menu("withdraw_confirm", ("withdraw_yes", "withdraw_no")),
+    "visitor": Menu("wave_closed", ("see_results",)),
+    "by_sms": Menu("results_by_sms", ("by_sms_yes", "by_sms_no")),
 }
 _STUCK_WITHOUT_SKIP = Menu("stuck", ("try_again", "stop"))
 _PATIENCE = 3  # wrong keys in a row before other ways are offered
@@ -190,6 +218,7 @@ class _Turn:
         "numbers",
         "page",
         "receipt",
+        "region",
         "several",
         "shown_at",
         "stage",
@@ -217,16 +246,18 @@ class _Turn:
         self.shown_at = interview.shown_at
         self.disposition = interview.disposition
         self.receipt = interview.receipt
+        self.region = interview.region
         self.successor: Step | None = None  # the interview that begins in place of this one
         self._order = order_of(wave.instrument, interview)
 
     def done(self, screen: Screen) -> Step:
         b = self.before
+        only_looked = self.disposition == LAPSED or self.stage in ("closed", "results", "which_region")
         interview = Interview(
             b.id, b.instrument, b.wave, self.language, b.mode, b.budget, b.seed, b.blocks, self.answers,
             self.at, self.stage, self.page, self.tries, self.shown_at,
-            b.last_at if self.disposition == LAPSED or self.stage == "closed" else self.now, self.disposition,
-            self.receipt, b.shuffled, self.wrong, self.several, self.numbers,
+            b.last_at if only_looked else self.now, self.disposition,
+            self.receipt, b.shuffled, self.wrong, self.several, self.numbers, self.region,
         )  # fmt: skip
         return Step(interview, screen, tuple(self.effects))
 
@@ -285,6 +316,8 @@ class _Turn:
             return Menu("why", skip_reasons(self.item), back=True)
         if self.stage == "stuck" and not self.item.nonresponse:
             return _STUCK_WITHOUT_SKIP
+        if self.stage == "parting":
+            return Menu(self.last_word, ("see_results",))
         return _MENUS[self.stage]
 
     def inserted(self, stage: str) -> tuple[tuple[str, str], ...]:
@@ -294,14 +327,16 @@ class _Turn:
             return (("part", str(parts.index(self.item.block))), ("parts", str(len(parts))))
         if stage == "resume":
             return (("answered", str(len(self.answers) - self.answers.count(UNANSWERED))),)
+        if stage == "parting":
+            return self.values(self.last_word)
         return ()
 
     def stop(self) -> Screen:
         """The respondent stops for now, and is told what is true of this interview."""
         if self.disposition == "complete":
             return self.end("thanks")
-        if self.disposition == QUOTA_FULL:
-            return self.turn_away()
+        if self.disposition in (QUOTA_FULL, "refusal", "ineligible", "withdrawn"):
+            return self.end(self.last_word)
         if self.wave.closed:
             return self.end("wave_closed")
         if self.disposition == LAPSED:
@@ -312,13 +347,101 @@ class _Turn:
     def end(self, name: str) -> Screen:
         """A last screen: a prompt, and the session is over."""
         self.stage = "over"
+        return Screen(prompt(self.wave, self.language, name, self.values(name)), ends=True)
+
+    def values(self, name: str) -> tuple[tuple[str, str], ...]:
+        """What a prompt inserts."""
         values = {
             "code": self.wave.code,
             "hours": str(self.wave.resume_hours),
             "receipt": self.receipt,
         }
-        wanted = tuple((k, values[k]) for k in values if k in PROMPTS[name])
-        return Screen(prompt(self.wave, self.language, name, wanted), ends=True)
+        return tuple((k, values[k]) for k in values if k in PROMPTS[name])
+
+    @property
+    def last_word(self) -> str:
+        """The prompt of this interview's disposition."""
+        prompts = self.wave.instrument.languages[self.language].prompts
+        late = self.disposition == QUOTA_FULL and QUOTA_FULL not in prompts  # fielded earlier: lacks it
+        return "thanks" if self.disposition == "complete" or late else self.disposition
+
+    def part(self) -> Screen:
+        """The last word, and with it the way to the results once they are out, where both fit."""
+        if self.wave.results is not None:
+            try:
+                return self.show_menu("parting")
+            except LayoutError:  # of a language or a network that nobody checked it for
+                pass
+        return self.end(self.last_word)
+
+    # ---- results
+
+    def see_results(self) -> Screen:
+        """The first of the results' screens; by SMS all in one text."""
+        results = self.wave.results
+        if results is None:
+            return self.end("results_unpublished")
+        self.region = region_of(self.wave.instrument, self.answers)
+        if self.before.mode == "sms":
+            self.stage = "over"
+            self.effects.append(ResultsSeen(TEXT))
+            return Screen(results_text(results, self.language, self.region), ends=True)
+        self.page, self.tries = 0, 0
+        return self.show_results()
+
+    def results_pages(self) -> tuple[Page, ...]:
+        """None where there are no results any more."""
+        results = self.wave.results
+        if results is None:
+            return ()
+        return results_pages(results, self.language, self.region, self.before.budget)
+
+    def show_results(self, again: bool = False) -> Screen:
+        """The results' screen that `page` names: of today's results, whatever they were a hop ago."""
+        pages = self.results_pages()
+        if not pages:
+            return self.end("results_unpublished")
+        self.stage = "results"
+        self.page = min(self.page, len(pages) - 1)
+        name, text = pages[self.page]
+        if not again:
+            self.effects.append(ResultsSeen(name))
+        return Screen(text)
+
+    def show_regions(self) -> Screen:
+        """The choice of a region, at `page`."""
+        if self.wave.results is None:
+            return self.end("results_unpublished")
+        self.stage = "which_region"
+        pages = region_choice(self.wave.results, self.language, self.before.budget)
+        self.page = min(self.page, len(pages) - 1)
+        return Screen(pages[self.page])
+
+    def leave_results(self) -> Screen:
+        """Back to the menu from which this interview reaches its results."""
+        self.page, self.region = 0, ""
+        if self.disposition == RESULTS_ONLY and not self.wave.closed:
+            self.disposition = ""  # by way of the question whether to take part
+            self.effects.append(Resumed(self.at))
+            return self.go_to(self.item)
+        if self.disposition == "withdrawn":
+            return self.part()
+        if self.disposition in ("refusal", "ineligible"):
+            return self.show_menu("visitor") if self.wave.closed else self.part()
+        if self.disposition in ("complete", QUOTA_FULL):
+            return self.show_menu("finished")
+        if self.wave.closed:
+            return self.show_menu("closed" if _consented(self.wave, self.before) else "visitor")
+        if lapsed(self.wave, self.before, self.now):
+            self.disposition = LAPSED
+            return self.show_menu("lapsed")
+        return self.show_menu("resume") if _consented(self.wave, self.before) else self.go_to(self.item)
+
+    def enter(self) -> Screen:
+        """What a new interview shows once its language is known."""
+        if self.disposition != RESULTS_ONLY:
+            return self.go_to(self.item)
+        return self.show_menu("visitor") if self.wave.closed else self.see_results()
 
     def invalid(self, several: bool = False) -> Screen:
         """The same screen under a line that says what to press; other ways out after three in a row."""
@@ -333,7 +456,14 @@ class _Turn:
             return self.show_item()
         if self.tries >= _PATIENCE:
             return self.stop()
-        return self.show_menu(self.stage, prompt(self.wave, self.language, "invalid_choice"))
+        if self.stage == "results":  # a full screen, whose last line says what to press
+            return self.show_results(again=True)
+        if self.stage == "which_region":
+            return self.show_regions()
+        try:
+            return self.show_menu(self.stage, prompt(self.wave, self.language, "invalid_choice"))
+        except LayoutError:  # under a last word, on a narrow screen: the menu says what may be pressed
+            return self.show_menu(self.stage)
 
     # ---- where to
 
@@ -367,14 +497,14 @@ class _Turn:
         if option in item.ends:
             self.disposition = item.ends[option]
             self.effects.append(Ended(self.disposition))
-            return self.end(self.disposition)
+            return self.part()
         entered = self.cells() if crossed else None
         if entered is not None and entered != cells:
             self.effects.append(CellsEntered(entered))
             if self.full:
                 self.disposition = QUOTA_FULL
                 self.effects.append(Ended(QUOTA_FULL))
-                return self.turn_away()
+                return self.part()
         return self.advance(item)
 
     def cells(self) -> dict[str, str] | None:
@@ -384,11 +514,6 @@ class _Turn:
             return None
         return cells_of(quotas, instrument, self.answers, self.numbers)
 
-    def turn_away(self) -> Screen:
-        """The last screen of who is in a full cell."""
-        prompts = self.wave.instrument.languages[self.language].prompts
-        return self.end("quota_full" if "quota_full" in prompts else "thanks")  # fielded earlier: lacks it
-
     def withdraw(self) -> Screen:
         """The answers leave the interview for good; asked again, the same receipt."""
         if self.disposition != "withdrawn":
@@ -397,7 +522,7 @@ class _Turn:
             self.numbers = ""
             self.disposition = "withdrawn"
             self.effects.append(ErasureRequested(self.receipt))
-        return self.end("withdrawn")
+        return self.part()
 
     def retract(self) -> None:
         """Answers to items that no longer apply go; forward only, so one pass settles it."""
@@ -412,7 +537,8 @@ class _Turn:
         if follows is None:
             self.disposition = "complete"
             self.effects.append(Ended("complete"))
-            return self.end("thanks")
+            asked = "results_by_sms" in self.wave.instrument.languages[self.language].prompts
+            return self.show_menu("by_sms") if self.wave.sharing.by_sms and asked else self.part()
         blocks = self.wave.instrument.blocks
         if item.block != follows.block and blocks[item.block].drawn and blocks[follows.block].drawn:
             self.arrive(follows)
@@ -436,12 +562,18 @@ def _dial(wave: Wave, interview: Interview | None, event: Dialled) -> Step:
     interview = replace(interview, mode=event.mode, budget=event.budget)
     turn = _Turn(wave, interview, event.at, event.full)
     consent = wave.instrument.items[0]
-    turn.tries, turn.wrong, turn.page, turn.several = 0, 0, 0, False
+    turn.tries, turn.wrong, turn.page, turn.several, turn.region = 0, 0, 0, False, ""
+    if event.results and wave.results is not None:
+        turn.effects.append(MenuChosen("dial", "results"))
+        return turn.done(turn.see_results())
     if turn.disposition == "withdrawn":
-        return turn.done(turn.end("withdrawn"))
+        return turn.done(turn.part())
     if wave.closed and turn.disposition != "complete":
         turn.effects.append(MenuChosen("dial", "closed"))
-        return turn.done(turn.show_menu("closed"))
+        if heard_when_closed(wave, interview):
+            return turn.done(turn.show_menu("closed"))
+        anew = turn.disposition == RESULTS_ONLY and len(wave.languages) > 1
+        return turn.done(turn.show_menu("language" if anew else "visitor"))
     if lapsed(wave, interview, event.at):
         turn.disposition = LAPSED
         turn.effects.append(MenuChosen("dial", "lapsed"))
@@ -458,6 +590,8 @@ def _dial(wave: Wave, interview: Interview | None, event: Dialled) -> Step:
         turn.effects.append(CellsEntered(turn.cells() or {}))
         screen = turn.advance(turn.item)
         return turn.done(screen if screen.ends or event.mode == "sms" else turn.show_menu("resume"))
+    if turn.disposition == RESULTS_ONLY:
+        turn.disposition = ""
     if turn.disposition:  # refusal, ineligible: ask again, people mistype
         turn.disposition = ""
         turn.answers = turn.answers[: turn.item.index] + UNANSWERED + turn.answers[turn.item.index + 1 :]
@@ -479,8 +613,8 @@ def begins_anew(wave: Wave, interview: Interview, now: int) -> bool:
 
 
 def heard_when_closed(wave: Wave, interview: Interview | None) -> bool:
-    """Whether a dial in a closed wave has a dialogue: who has answers there that may be withdrawn, or
-    has done so."""
+    """Whether a dial in a closed wave has a dialogue even without results: who has answers there that may
+    be withdrawn, or has done so."""
     if interview is None or interview.disposition in ("refusal", "ineligible"):
         return False
     return interview.disposition == "withdrawn" or _consented(wave, interview)
@@ -525,8 +659,12 @@ def _begin(wave: Wave, event: Dialled) -> Step:
             " ".join(instrument.blocks[b].id for b in order), probabilities(wave), turn.drawn_items(),
         )
     )  # fmt: skip
-    screen = turn.show_menu("language") if len(wave.languages) > 1 else turn.go_to(turn.item)
-    for key in event.ahead:
+    visiting = wave.results is not None and (event.results or wave.closed)
+    if visiting:
+        turn.disposition = RESULTS_ONLY
+        turn.effects.append(Ended(RESULTS_ONLY))
+    screen = turn.show_menu("language") if len(wave.languages) > 1 else turn.enter()
+    for key in () if visiting else event.ahead:
         if turn.stage == "item" and turn.item.role == "consent":
             break  # consent is given on its own screen or not at all
         tries = turn.tries
@@ -549,7 +687,7 @@ def _reply_language(turn: _Turn, reply: str) -> Screen:
         return turn.show_menu("language") if turn.tries < _PATIENCE else turn.stop()
     turn.language = languages[chosen]
     turn.effects.append(LanguageChosen(turn.language))
-    return turn.go_to(turn.item)
+    return turn.enter()
 
 
 def _reply_item(turn: _Turn, reply: str) -> Screen:
@@ -638,7 +776,7 @@ def _reply_resume(turn: _Turn, reply: str) -> Screen:
         case "go_on":
             return turn.go_to(turn.item)
         case "see_results":
-            return turn.end("results_unpublished")
+            return turn.see_results()
         case "withdraw":
             return turn.show_menu("withdraw")
         case _:
@@ -677,6 +815,69 @@ def _reply_withdraw(turn: _Turn, reply: str) -> Screen:
             return turn.invalid()
 
 
+def _reply_by_sms(turn: _Turn, reply: str) -> Screen:
+    match _choice(turn, reply):
+        case "by_sms_yes":
+            turn.effects.append(ResultsWanted())
+            return turn.part()
+        case "by_sms_no":
+            return turn.part()
+        case _:
+            return turn.invalid()
+
+
+def _reply_results(turn: _Turn, reply: str) -> Screen:
+    names = [name for name, _ in turn.results_pages()]
+    if not names:
+        return turn.end("results_unpublished")
+    turn.page = min(turn.page, len(names) - 1)
+    after = names[turn.page + 1 : turn.page + 2]
+    tries, turn.tries = turn.tries, 0
+    if reply == BACK:
+        turn.page -= 1
+        return turn.show_results() if turn.page >= 0 else turn.leave_results()
+    if reply == MORE:
+        unknown = REGION not in names and bool(turn.wave.results and turn.wave.results.regions)
+        if unknown and names[turn.page] == NATIONAL and after != [NATIONAL]:
+            turn.page = 0
+            return turn.show_regions()
+        if after:
+            turn.page += 1
+            return turn.show_results()
+    turn.tries = tries
+    return turn.invalid()
+
+
+def _reply_which_region(turn: _Turn, reply: str) -> Screen:
+    results = turn.wave.results
+    if results is None:
+        return turn.end("results_unpublished")
+    tries, turn.tries, page = turn.tries, 0, turn.page
+    if reply == BACK and page:
+        turn.page = page - 1
+        return turn.show_regions()
+    if reply == BACK:
+        names = [name for name, _ in turn.results_pages()]
+        turn.page = names.count(NATIONAL) - 1
+        return turn.show_results()
+    if reply == MORE:
+        turn.page = page + 1
+        screen = turn.show_regions()
+        if turn.page > page:
+            return screen
+    elif reply == SKIP and turn.results_pages()[-1][0] == DID:
+        turn.page = [name for name, _ in turn.results_pages()].index(DID)
+        return turn.show_results()
+    else:
+        chosen = match_option(reply, region_names(results, turn.language))
+        if chosen is not None:
+            turn.region = list(results.regions)[chosen]
+            turn.page = [name for name, _ in turn.results_pages()].index(REGION)
+            return turn.show_results()
+    turn.tries = tries
+    return turn.invalid()
+
+
 def _reply_over(turn: _Turn, reply: str) -> Screen:
     """The session is over; the host repeats the last screen and does not come here."""
     return turn.end("session_over")
@@ -693,5 +894,10 @@ _REPLY: dict[str, Callable[[_Turn, str], Screen]] = {
     "lapsed": _reply_lapsed,
     "closed": _reply_resume,
     "withdraw": _reply_withdraw,
+    "parting": _reply_resume,
+    "visitor": _reply_resume,
+    "by_sms": _reply_by_sms,
+    "results": _reply_results,
+    "which_region": _reply_which_region,
     "over": _reply_over,
 }

@@ -19,6 +19,7 @@ class Dialled:
     budget: int = 160  # septets a screen
     ahead: tuple[str, ...] = ()  # keys dialled with the code
     full: bool = False  # a quota cell that the step without this entered wants no more completes
+    results: bool = False  # with the keys that lead to the results
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,19 @@ class CellsEntered:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    disposition: str  # complete | refusal | ineligible | quota_full
+    disposition: str  # complete | refusal | ineligible | quota_full | results_only
+
+
+@dataclass(frozen=True, slots=True)
+class ResultsSeen:
+    """Results were shown: paradata. Which region's is not said, for it may be one that was not answered."""
+
+    screen: str  # national | region | did; text: all in one SMS
+
+
+@dataclass(frozen=True, slots=True)
+class ResultsWanted:
+    """Agreed to one text with the results once they are out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +158,7 @@ class ErasureRequested:
 Effect = (
     Began | LanguageChosen | Consented | ResponseGiven | ResponseRetracted | InvalidReply
     | PageTurned | WentBack | BlockSkipped | Resumed | ModeChanged | MenuChosen | CellsEntered | Ended
-    | ErasureRequested
+    | ErasureRequested | ResultsSeen | ResultsWanted
 )  # fmt: skip
 
 EFFECTS: dict[str, type[Effect]] = {
@@ -153,7 +166,7 @@ EFFECTS: dict[str, type[Effect]] = {
     for kind in (
         Began, LanguageChosen, Consented, ResponseGiven, ResponseRetracted, InvalidReply,
         PageTurned, WentBack, BlockSkipped, Resumed, ModeChanged, MenuChosen, CellsEntered, Ended,
-        ErasureRequested,
+        ErasureRequested, ResultsSeen, ResultsWanted,
     )
 }  # fmt: skip
 _FIELDS = {kind: tuple(f.name for f in fields(kind)) for kind in EFFECTS.values()}

@@ -56,6 +56,15 @@ class Thanks:
 
 
 @dataclass(frozen=True, slots=True)
+class Sharing:
+    """`[results]`: how results are given back to people, see docs/results-by-phone.md."""
+
+    extension: str = ""  # keys dialled with the code that lead to the results at once; "" = none
+    by_sms: bool = False  # whether those who finish are asked if they want them by SMS
+    earlier: tuple[str, ...] = ()  # waves whose release is shown as long as this one has none
+
+
+@dataclass(frozen=True, slots=True)
 class Band:
     """Numbers from `least` to `most`, both in it. `text` names it: 18-34, 65+."""
 

@@ -350,7 +350,9 @@ class _Reader:
         data = self.toml(f"{name}.toml")
         if len(self.faults) > before:
             return Language(name, "", "", "", {}, {}, {})
-        self.unknown(data, ("language", "prompts", "words", "scales", "items", "groups"), "top level")
+        self.unknown(
+            data, ("language", "prompts", "words", "services", "scales", "items", "groups"), "top level"
+        )
         head = self.get(data, "language", dict, "top level")
         self.unknown(head, ("id", "name", "iso639_3", "status"), "language")
         if self.get(head, "id", str, "language") != name:
@@ -389,8 +391,15 @@ class _Reader:
         words = self.words(self.get(data, "words", dict, "top level", {}))
         return Language(
             name, self.get(head, "name", str, "language"), self.get(head, "iso639_3", str, "language"),
-            status, prompts, texts, options, groups, words,
+            status, prompts, texts, options, groups, words, self.services(data, items),
         )  # fmt: skip
+
+    def services(self, data: Mapping[str, Any], items: tuple[Item, ...]) -> dict[str, str]:
+        """What a service is called where its figure is shown. `check` misses those that have none."""
+        table = self.get(data, "services", dict, "top level", {})
+        known = dict.fromkeys(i.service for i in items if i.service)
+        self.unknown(table, known, "services")
+        return self.texts(table, [service for service in known if service in table], "services")
 
     def words(self, table: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
         """What may be texted for each command, in any script."""

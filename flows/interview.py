@@ -15,6 +15,7 @@ from flows.events import (
     ModeChanged,
     ResponseGiven,
     ResponseRetracted,
+    Resumed,
 )
 from flows.instrument import (
     MARK_NONRESPONSE,
@@ -30,6 +31,8 @@ from flows.wave import Wave
 LAPSED = "lapsed"
 #: Disposition of one whose quota cell had all the completes it wants. AAPOR 4.8, quota filled.
 QUOTA_FULL = "quota_full"
+#: Disposition of a dial that saw the results and was never asked to take part.
+RESULTS_ONLY = "results_only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class Interview:
     wrong: int = 0  # invalid replies at the current item, by whatever menus
     several: bool = False  # the last of them held several answers
     numbers: str = ""  # those that quotas need, which `answers` has not: "respondent.age=34"
+    region: str = ""  # whose results are being shown: an option id. No answer
 
 
 def order_of(instrument: Instrument, interview: Interview) -> AskingOrder:
@@ -132,6 +136,8 @@ def _folded(wave: Wave, interview: Interview, effect: Effect) -> Interview:
         case ResponseRetracted(item=item_id):
             return replace(interview, answers=marked(item_id, UNANSWERED), disposition="")
         case CellsEntered():
+            return replace(interview, disposition="")
+        case Resumed() if interview.disposition == RESULTS_ONLY:
             return replace(interview, disposition="")
         case Ended(disposition):
             return replace(interview, disposition=disposition)

@@ -25,6 +25,10 @@ PROMPTS: dict[str, frozenset[str]] = {
         "one_answer": "", "help": "owner contact code", "opted_out": "code keyword", "quota_full": "code",
         "invitation": "owner contact code keyword", "reminder": "owner contact code keyword",
         "reminder_break_off": "owner contact code keyword left",
+        "results_national": "period", "results_region": "region period",
+        "results_figure": "service share answers", "results_hidden": "services", "results_did": "text",
+        "results_which_region": "", "results_made_up": "period",
+        "results_by_sms": "", "by_sms_yes": "", "by_sms_no": "",
     }.items()
 }  # fmt: skip
 #: Those of text messages alone.
@@ -32,7 +36,10 @@ PROMPTS_OF_TEXTING = frozenset(
     {"one_answer", "help", "opted_out", "invitation", "reminder", "reminder_break_off"}
 )
 #: Those that instruments fielded earlier may lack.
-PROMPTS_ADDED = PROMPTS_OF_TEXTING | {"quota_full"}
+PROMPTS_ADDED = PROMPTS_OF_TEXTING | {
+    "quota_full", "results_national", "results_region", "results_figure", "results_hidden", "results_did",
+    "results_which_region", "results_made_up", "results_by_sms", "by_sms_yes", "by_sms_no",
+}  # fmt: skip
 #: What a text message says whole, by itself: one part each.
 ONE_PART_PROMPTS = ("help", "opted_out", "invitation", "reminder", "reminder_break_off")
 
@@ -40,6 +47,7 @@ ONE_PART_PROMPTS = ("help", "opted_out", "invitation", "reminder", "reminder_bre
 FIXED_WORDS: dict[str, tuple[str, ...]] = {
     "stop": ("STOP", "STOPALL", "STOP ALL", "UNSUBSCRIBE", "CANCEL", "QUIT", "END"),
     "help": ("HELP", "INFO"),
+    "results": ("RESULTS", "RESULT"),
 }
 
 #: What an item's text may insert: all from the wave file.
@@ -183,6 +191,7 @@ class Language:
     options: Mapping[str, Mapping[str, str]]  # scale id -> option id -> text
     groups: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # command -> what may be texted
+    services: Mapping[str, str] = field(default_factory=dict)  # those with a result -> short name
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # compared and hashed by identity: layouts are cached by it

@@ -133,8 +133,8 @@ def read_number(reply: str, least: int, most: int) -> int | None:
 
 
 def command_words(instrument: Instrument, command: str) -> frozenset[str]:
-    """The messages that mean `command` (stop or help), cleaned: those of every language, whatever the
-    respondent's, and the English ones that everybody knows."""
+    """The messages that mean `command` (stop, help or results), cleaned: those of every language, whatever
+    the respondent's, and the English ones that everybody knows."""
     words = [*FIXED_WORDS[command]]
     for language in instrument.languages.values():
         words += language.words.get(command, ())
@@ -143,13 +143,15 @@ def command_words(instrument: Instrument, command: str) -> frozenset[str]:
 
 @lru_cache(maxsize=64)
 def _commands(wave: Wave) -> dict[str, str]:
-    return {word: name for name in ("help", "stop") for word in command_words(wave.instrument, name)}
+    return {
+        word: name for name in ("results", "help", "stop") for word in command_words(wave.instrument, name)
+    }
 
 
 def read_text(wave: Wave, interview: Interview | None, text: str, *, opted_out: bool, lapsed: bool) -> str:
     """What a text message is to be taken as.
 
-    stop, help   the whole message is one of their words
+    stop, help, results     the whole message is one of their words
     dial         it begins with the wave's keyword, or is the first text that this interview sees:
                  what was asked on a USSD screen is not answered by a text
     reply        an answer to what the last text asked

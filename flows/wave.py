@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from flows.fielding import Contact, Opening, Quota, Thanks
+from flows.fielding import Contact, Opening, Quota, Sharing, Thanks
 from flows.gsm import USSD_SEPTETS, fold, unencodable
 from flows.instrument import Fault, Instrument, InstrumentError
 from flows.quotas import read_quotas
+from flows.results import Results
 
 #: The contact of the wave file as delivered: nobody's number.
 PLACEHOLDER_CONTACT = "0800 000 000"
@@ -26,6 +27,7 @@ _KEYWORD = re.compile(r"[A-Za-z][A-Za-z0-9]{1,19}\Z")
 #: A short code, a number, or a sender's name, of which networks show eleven characters.
 _SENDER = re.compile(r"\+?[0-9]{3,15}\Z|(?=.*[A-Za-z])[A-Za-z0-9][A-Za-z0-9 ._-]{0,10}\Z")
 _CURRENCY = re.compile(r"[A-Z]{3}\Z")  # ISO 4217
+_EXTENSION = re.compile(r"[0-9]{1,4}\Z")
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DEFAULT_BUDGET = 160  # the least that every network read of shows, bar one at 120
 
@@ -60,6 +62,8 @@ class Wave:
     quotas: tuple[Quota, ...] = ()
     closed: bool = False  # who dials gets results and withdrawal, and no question; see engine.py
     file: str = ""  # it was read from, for messages
+    sharing: Sharing = field(default_factory=Sharing)
+    results: Results | None = None  # what is out; put in by the gateway, not by the file
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -100,11 +104,12 @@ _TABLES: dict[str, dict[str, tuple[type, ...]]] = {
         "reminder_hours": (int,), "rest_days": (int,),
     },
     "thanks": {"amount": _MONEY, "currency": (str,), "budget": _MONEY},
+    "results": {"extension": (str,), "by_sms": (bool,), "earlier": (list,)},
 }  # fmt: skip
 _HOW = {
     datetime: "a date and time with its offset from UTC, such as 2026-12-01T08:00:00+00:00",
     time: "a time without quotation marks, such as 08:00:00",
-    list: "a list", str: "a text", int: "a whole number",
+    list: "a list", str: "a text", int: "a whole number", bool: "true or false",
 }  # fmt: skip
 _REQUIRED = ("id", "instrument", "owner", "contact", "code", "free")
 _NOT_FREE = (
@@ -153,7 +158,9 @@ def _table_faults(
     for key in sorted(given.keys() - keys.keys()):
         yield f"{table}.{key}", f"unknown; known: {', '.join(keys)}"
     for key, kinds in keys.items():
-        if key in given and (not isinstance(given[key], kinds) or isinstance(given[key], bool)):
+        if key in given and (
+            not isinstance(given[key], kinds) or (isinstance(given[key], bool) and bool not in kinds)
+        ):
             how = "an amount in quotation marks" if kinds is _MONEY else _HOW[kinds[0]]
             yield f"{table}.{key}", f"must be {how}"
 
@@ -232,6 +239,7 @@ def load_wave(path: Path, *instruments: Instrument) -> Wave:
     contacting = _read_contacting(data.get("contacting", {}), fault)
     thanks = _read_thanks(data["thanks"], fault) if "thanks" in data else None
     quotas = read_quotas(data.get("quota", []), instrument, fault)
+    sharing = _read_sharing(data, fault)
     if faults:
         raise InstrumentError(faults)
     plain: dict[str, Any] = {
@@ -241,7 +249,7 @@ def load_wave(path: Path, *instruments: Instrument) -> Wave:
     }
     return Wave(
         instrument=instrument, languages=languages, opening=opening, contacting=contacting, thanks=thanks,
-        quotas=quotas, file=name, **plain,
+        quotas=quotas, sharing=sharing, file=name, **plain,
     )  # fmt: skip
 
 
@@ -266,6 +274,7 @@ def _read_contacting(given: Mapping[str, Any], fault: _Told) -> Contact:
     read: dict[str, Any] = {k: given.get(k, getattr(usual, k)) for k in _TABLES["contacting"]}
     if read["start"] >= read["end"]:
         fault("contacting.end", "must be later than start, on the same day")
+        return usual
     if "days" in given:
         days = given["days"]
         for day in days:
@@ -273,6 +282,7 @@ def _read_contacting(given: Mapping[str, Any], fault: _Told) -> Contact:
                 fault("contacting.days", f"{day!r} is none of {', '.join(_DAYS)}")
         if not days:
             fault("contacting.days", f"name at least one of {', '.join(_DAYS)}")
+            return usual
         read["days"] = frozenset(_DAYS.index(day) for day in days if day in _DAYS)
     if "zone" in given:
         try:
@@ -285,6 +295,20 @@ def _read_contacting(given: Mapping[str, Any], fault: _Told) -> Contact:
         if not least <= read[key] <= most:
             fault(f"contacting.{key}", f"must be {least} to {most}")
     return Contact(**read) if read["start"] < read["end"] and read["days"] else usual
+
+
+def _read_sharing(data: Mapping[str, Any], fault: _Told) -> Sharing:
+    given = data.get("results", {})
+    extension, earlier = given.get("extension", ""), given.get("earlier", [])
+    if extension and not _EXTENSION.match(extension):
+        fault("results.extension", 'must be 1 to 4 digits in quotation marks, such as "2" for *384*16*2#')
+    if extension and data.get("extension", "address") != "address":
+        fault("results.extension", 'keys dialled with the code are answers here; set extension = "address"')
+    if given.get("by_sms") and not data.get("sms_sender"):
+        fault("results.by_sms", "there is no sms_sender to text from; give one")
+    if not all(isinstance(wave, str) and wave for wave in earlier):
+        fault("results.earlier", "must be a list of wave ids")
+    return Sharing(extension, given.get("by_sms", False), tuple(earlier))
 
 
 def _read_thanks(given: Mapping[str, Any], fault: _Told) -> Thanks | None:

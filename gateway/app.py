@@ -5,6 +5,7 @@ import gc
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis
@@ -21,6 +22,7 @@ from gateway.aggregators.simulator_phones import received
 from gateway.airtime_hooks import AirtimeHooks
 from gateway.dialogue import Dialogue
 from gateway.fieldwork import Door, Figures, fieldwork_routes
+from gateway.giving_back import GivingBack
 from gateway.health import look_at_parts
 from gateway.jobs import enqueue_query, open_queue
 from gateway.lookup import RecordLookup
@@ -57,10 +59,12 @@ def create_app(
     staff_token: str = "",
     analysts: "Analysts | None" = None,
     results: ResultsPages | None = None,
+    releases: Path | None = None,
 ) -> FastAPI:
     """The gateway. `secrets` open Africa's Talking's webhooks; `simulator_secret` None: no simulator;
     `staff_token` opens the fieldwork page, without one there is none; `analysts` None: no results API;
-    `results` None: no public pages.
+    `results` None: no public pages; `releases`: the folder in which results are published, for who dials,
+    None: none are shown.
 
     Its start raises InstrumentError, OtherKeyError or SchemaError, kept in `state.refusal` too, where
     the stores are another instrument's, another key's or another release's.
@@ -86,6 +90,7 @@ def create_app(
         seal,
     )
     words = Words(board, live, engine)
+    giving_back = GivingBack(board.dialogues, releases) if releases else None
     opened: Mapping[str, Sequence[str]] = {"africastalking": secrets} | (
         {"simulator": (simulator_secret,)} if simulator_secret else {}
     )
@@ -116,11 +121,15 @@ def create_app(
             gc.freeze()
             gc.set_threshold(50_000, 50, 50)
             await words.refresh()
-            keeping_up = asyncio.create_task(words.keep_up())
+            keeping_up = [asyncio.create_task(words.keep_up())]
+            if giving_back is not None:
+                await giving_back.refresh()
+                keeping_up.append(asyncio.create_task(giving_back.keep_up()))
             try:
                 yield
             finally:
-                keeping_up.cancel()
+                for task in keeping_up:
+                    task.cancel()
         finally:
             await live.close()
             if analysts is not None:

@@ -34,6 +34,8 @@ from flows.engine import (
     step,
 )
 from flows.instrument import UNANSWERED, InstrumentError, parse
+from flows.results import Results, region_of
+from flows.results_pages import results_text
 from flows.screen import fixed_text
 from flows.wave import Wave
 from gateway.counting import Counting, CountRecorded
@@ -128,6 +130,17 @@ class Dialogue:
         opening = wave.opening
         self.opens_ms = opening.opens_at.timestamp() * 1000 if opening.opens_at else float("-inf")
         self.closes_ms = opening.closes_at.timestamp() * 1000 if opening.closes_at else float("inf")
+
+    def publish(self, results: Results | None) -> None:
+        """Shows these results from the next hop on, None: none. Sessions under way go on."""
+        self.wave = replace(self.wave, results=results)
+        self._waves = {
+            reference: self.wave
+            if reference == self.wave.instrument.reference
+            else self.wave.with_instrument(wave.instrument)
+            for reference, wave in self._waves.items()
+        }
+        self._while_closed = {}
 
     def open_at(self, at: int) -> bool:
         """Whether the wave takes interviews at `at`, ms."""
@@ -266,6 +279,7 @@ class Dialogue:
             seed=self.pseudonyms.seed(respondent, wave.id),
             budget=wave.budget_for(hop.network_code),
             ahead=ahead if live is None else (),
+            results=bool(wave.sharing.extension) and hop.text == wave.sharing.extension,
         )
 
     # ---- what is not in the live store
@@ -337,7 +351,11 @@ class Dialogue:
         return self._while_closed[wave]
 
     async def heard(self, live: Live | None) -> bool:
-        """Whether a dial has a dialogue while the wave is closed."""
+        """Whether a dial has a dialogue while the wave is closed: with results everybody's has."""
+        return self.wave.results is not None or await self.has_a_say(live)
+
+    async def has_a_say(self, live: Live | None) -> bool:
+        """Whether there are answers of theirs to withdraw."""
         if live is None:
             return False
         return heard_when_closed(await self.wave_on(live.interview.instrument), live.interview)
@@ -413,6 +431,16 @@ class Dialogue:
             "what": what,
         }
         await self.live.append(compact(entry))
+
+    async def results_by_text(self, interview: Interview | None) -> str:
+        """The results in one text, in the respondent's language and of their region where these are known."""
+        wave = self.wave
+        if wave.results is None:
+            return self.phrase("results_unpublished", interview).text
+        if interview is None:
+            return results_text(wave.results, wave.languages[0], "")
+        region = region_of((await self.wave_on(interview.instrument)).instrument, interview.answers)
+        return results_text(wave.results, interview.language, region)
 
     def phrase(self, name: str, interview: Interview | None = None) -> Screen:
         """A last screen outside any interview, in the respondent's language where it is known."""

@@ -3,7 +3,7 @@
     may it go?   opted out, withdrawn, no number, too late, came by themselves: cancelled
                  its campaign stopped: cancelled; paused: later
                  no account at its aggregator: held
-                 an invitation, reminder or thanks outside its wave's hours: later
+                 an invitation, reminder, thanks or results outside its wave's hours: later
                  the sender paused, or too fast: later
     claim it     from here on nobody else sends it
                  an invitation or reminder to who has opted out meanwhile, by the live store: cancelled
@@ -40,7 +40,7 @@ from storage.sealing import Seal, SealError
 #: Kinds that go whenever they are due, and past the rest in the rate: somebody is waiting for them.
 AWAITED = ("reply", "confirmation")
 #: Kinds that nobody waits for: only within the window of their wave.
-UNASKED = ("invitation", "reminder", "thanks")
+UNASKED = ("invitation", "reminder", "thanks", "results")
 
 _MOST = 500  # jobs that wait: more would only be forgotten with the queue
 _TURN, _SWEEP, _FORGET = (f"dial16:outbox:{what}" for what in ("turn", "sweep", "forget"))

@@ -1,6 +1,6 @@
 """One text message, from the aggregator's request to the stream: load, read, step, commit.
 
-    stop, help          their words, see flows/reading.py: answered once, and never an answer
+    stop, help, results their words, see flows/reading.py: answered once, and never an answer
     keyword, first text  a dial: the interview begins, or goes on at the same item
     anything else       the answer to what the last text asked; or nothing, see `read_text`
 
@@ -71,7 +71,7 @@ class Texting:
             )  # fmt: skip
             if what == "reply" and found.live is None:
                 what = "dial"  # rebuilt from the record, which may not know what was asked last
-            if what in ("dial", "reply", "help") and not message.msisdn.startswith(wave.countries):
+            if what in ("dial", "reply", "help", "results") and not message.msisdn.startswith(wave.countries):
                 what = "none"
             if what in ("dial", "reply") and not dialogue.open_at(at):
                 what = await self._while_closed(what, message, live, at)
@@ -84,7 +84,8 @@ class Texting:
                 after, opted_out, tally = None, str(at) if lost else "", None
                 if what == "stop" and not out:
                     after, opted_out = _closed(found.live), str(at)
-                entry = self._command(aggregator, message, respondent, found, what, at, out)
+                shown = await dialogue.results_by_text(interview) if what == "results" and not out else ""
+                entry = self._command(aggregator, message, respondent, found, what, at, out, shown)
             if await self._live.commit_text(
                 wave.id, respondent, aggregator, message.id, found,
                 live=after, opted_out=opted_out, entry=entry, tally=tally,
@@ -96,9 +97,11 @@ class Texting:
         """What a dial or a reply is taken as while the wave is closed. Only a keyword is told that it is."""
         if what == "reply" and live is not None and _under_way(live.interview, at):
             return "reply"
-        if await self.dialogue.heard(live):
+        if await self.dialogue.has_a_say(live):
             return "dial"
-        return "closed" if is_keyword(self.dialogue.wave, clean_text(message.text)) else "none"
+        if not is_keyword(self.dialogue.wave, clean_text(message.text)):
+            return "none"
+        return "dial" if await self.dialogue.heard(live) else "closed"
 
     async def _hop(
         self,
@@ -164,9 +167,10 @@ class Texting:
         what: str,
         at: int,
         opted_out: bool,
+        shown: str,
     ) -> bytes:
         """The entry of a message that is no step of an interview. An opt-out is confirmed once, and
-        nothing follows it, not even help."""
+        nothing follows it, not even help. `shown`: the results, where they were asked for."""
         dialogue = self.dialogue
         words = {"help": "help", "stop": "opted_out", "closed": "wave_closed"}
         say = words.get(what, "") if not opted_out else ""
@@ -179,8 +183,8 @@ class Texting:
             "message_id": message.id,
             "sends": [],
         }
-        if say:
-            text = dialogue.phrase(say, found.live.interview if found.live else None).text
+        if say or shown:
+            text = shown or dialogue.phrase(say, found.live.interview if found.live else None).text
             entry["sends"] = [{"kind": "confirmation" if what == "stop" else "reply", "text": text}]
             entry |= self._to(aggregator, message, respondent)
         return compact(entry)

@@ -99,7 +99,7 @@ class TextCommand:
     respondent: str
     at: datetime
     wave: str | None
-    what: str  # stop | help | none | closed
+    what: str  # stop | help | results | none | closed
     message_id: str | None  # the aggregator's, of the text
     outgoing: Outgoing | None
 
@@ -137,7 +137,7 @@ class AirtimeReported:
 Entry = Hop | SessionEnded | ConflictNoted | TextCommand | OptedOut | DeliveryReported | AirtimeReported
 
 #: Kinds of message; the first of them go first.
-PRIORITY = {"reply": 1, "confirmation": 2, "thanks": 3, "reminder": 4, "invitation": 5}
+PRIORITY = {"reply": 1, "confirmation": 2, "thanks": 3, "reminder": 4, "invitation": 5, "results": 6}
 STOP = "stop"
 
 _INTEGER: tuple[type, ...] = (int,)

@@ -48,6 +48,7 @@ from storage.models import (
 from storage.outbox import settle_contacts
 from storage.outgoing import Due, fold_outgoing, fold_reports
 from storage.respondents import KEPT_AT_ERASURE, erase_answers, lock_respondents
+from storage.results_wanted import fold_wanted
 from storage.standing import COLUMNS, Standing, settle_together
 
 Row = tuple[Any, ...]
@@ -146,6 +147,7 @@ def fold(db: Connection, entries: Iterable[Entry]) -> list[Due]:
         if late:
             restore_marks(db, late)
         _fold_sessions(db, hops, standings)
+        fold_wanted(db, hops)
     if notices:
         _fold_notices(db, notices)
     noted = {(c.session, c.respondent, store(c.at), c.what): c.interview for c in conflicts}

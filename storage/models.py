@@ -7,6 +7,7 @@
                 ├─ outbound_message ── delivery_report    what we send, and what became of it
                 ├─ sample_number ── campaign   who is to be invited, and who invites them
                 ├─ directory                   numbers that are still needed, sealed
+                ├─ results_wanted              who is to be texted the results
                 └─ airtime_payment ── airtime_report    airtime for who completed; airtime_budget a wave
     instrument ── codebook_item ── codebook_option
     export_audit                                     each export of row-level data
@@ -20,7 +21,8 @@ has none to an interview, because its end may be reported for a dial that never 
 
 Which answers count: `interview.counted`, one interview a respondent and wave, see `standing.py`.
 Dispositions: in_progress, complete, refusal, ineligible, quota_full (AAPOR 4.8: its cell had all the
-completes it wants), withdrawn from what happened; partial and break_off from a sweep of what was not
+completes it wants), results_only (never asked to take part),
+withdrawn from what happened; partial and break_off from a sweep of what was not
 resumed in time (`record.close_unfinished`).
 """
 
@@ -233,7 +235,7 @@ class OutboundMessage(SQLModel, table=True):
     wave: str | None = Field(default=None, sa_type=Text)
     respondent: str = Field(foreign_key="respondent.pseudonym", sa_type=Text)
     interview: str | None = Field(default=None, sa_type=Text)
-    kind: str = Field(sa_type=Text)  # reply, confirmation, invitation, reminder, thanks
+    kind: str = Field(sa_type=Text)  # reply, confirmation, invitation, reminder, thanks, results
     priority: int  # least first
     text: str = Field(sa_type=Text)  # our words; blank once its respondent has withdrawn
     sender: str | None = Field(default=None, sa_type=Text)  # None: the account's default
@@ -277,6 +279,19 @@ class Directory(SQLModel, table=True):
     sealed: str = Field(sa_type=Text)
     key_id: str | None = Field(default=None, sa_type=Text)  # of the key that sealed it
     added_at: datetime = Field(sa_type=Moment)
+
+
+class ResultsWanted(SQLModel, table=True):
+    """Somebody who asked for one text with the results. Gone with an opt-out or a withdrawal."""
+
+    __tablename__ = "results_wanted"
+    __table_args__ = (Index("results_wanted_respondent", "respondent"),)
+
+    wave: str = Field(primary_key=True, sa_type=Text)
+    respondent: str = Field(primary_key=True, foreign_key="respondent.pseudonym", sa_type=Text)
+    interview: str = Field(sa_type=Text)  # that ended with this wish
+    asked_at: datetime = Field(sa_type=Moment)
+    written_at: datetime | None = Field(default=None, sa_type=Moment)  # to the outbox
 
 
 class StoredInstrument(SQLModel, table=True):

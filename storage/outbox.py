@@ -33,6 +33,7 @@ from storage.models import (
     Interview,
     OutboundMessage,
     Respondent,
+    ResultsWanted,
     SampleNumber,
     table_of,
 )
@@ -41,6 +42,8 @@ DUE, SENDING, SENT, DELIVERED = "due", "sending", "sent", "delivered"
 FAILED, UNKNOWN, CANCELLED, HELD = "failed", "unknown", "cancelled", "held"
 #: Kinds that campaigns ask for.
 INVITATION, REMINDER = "invitation", "reminder"
+#: Kind of the one text to who asked for the results: see results_wanted.py.
+RESULTS = "results"
 #: States of a campaign.
 DRAFT, RUNNING, PAUSED, STOPPED = "draft", "running", "paused", "stopped"
 
@@ -57,6 +60,7 @@ _STATE_OF = {IN_FLIGHT: SENT, UNDELIVERED: FAILED, ARRIVED: DELIVERED}
 _message, _report, _directory = table_of(OutboundMessage), table_of(DeliveryReport), table_of(Directory)
 _respondent, _interview = table_of(Respondent), table_of(Interview)
 _campaign, _sample = table_of(Campaign), table_of(SampleNumber)
+_wanted = table_of(ResultsWanted)
 know_report = Write(
     DeliveryReport, ("aggregator", "message_id", "rank", "at", "known"), {"known": "excluded.known"}
 )
@@ -144,6 +148,16 @@ _NEEDLESS = exists().where(
         ),
     ),
 )
+
+
+#: A number that the results are still to be sent to.
+WANTS_RESULTS = or_(
+    exists().where(_wanted.c.respondent == _directory.c.respondent, _wanted.c.written_at.is_(None)),
+    exists().where(
+        _message.c.respondent == _directory.c.respondent, _message.c.kind == RESULTS,
+        _message.c.state.in_((DUE, SENDING)),
+    ),
+)  # fmt: skip
 
 
 def find_message(engine: Engine, message: str) -> Message | None:
@@ -367,6 +381,18 @@ def settle_contacts(db: Connection, respondents: Collection[str] | None = None) 
         )
         .values(text="")
     )  # fmt: skip
+    db.execute(
+        delete(_wanted).where(
+            theirs(_wanted.c.respondent),
+            or_(
+                exists().where(_respondent.c.pseudonym == _wanted.c.respondent, OPTED_OUT),
+                exists().where(
+                    _interview.c.respondent == _wanted.c.respondent, _interview.c.wave == _wanted.c.wave,
+                    _interview.c.disposition == WITHDRAWN,
+                ),
+            ),
+        )
+    )  # fmt: skip
     later = _interview.alias()
     gone = or_(
         exists().where(_respondent.c.pseudonym == _directory.c.respondent, OPTED_OUT),
@@ -397,3 +423,4 @@ def forget_respondent(db: Connection, respondent: str, now: datetime) -> None:
     )
     db.execute(update(_message).where(theirs, _message.c.state != SENDING).values(text=""))
     db.execute(delete(_directory).where(_directory.c.respondent == respondent))
+    db.execute(delete(_wanted).where(_wanted.c.respondent == respondent))

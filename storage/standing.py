@@ -3,6 +3,7 @@
 A respondent's interviews in one wave are settled together, and exactly one of them is counted:
 
     complete > partial > unfinished with consent, quota_full > unfinished without > refusal, ineligible
+    > results_only
 
 and among equals the latest. So whoever dials again after the resume window and hangs up at the consent
 keeps the answers given before. A withdrawal in one holds for all of them.
@@ -16,6 +17,7 @@ from operator import attrgetter
 
 from flows.engine import (
     QUOTA_FULL,
+    RESULTS_ONLY,
     Began,
     CellsEntered,
     Consented,
@@ -145,7 +147,7 @@ class Standing:
         elif self.disposition in (*UNFINISHED, QUOTA_FULL):
             rank = 1 if self.consented_at is None else 2
         else:
-            rank = 0
+            rank = -1 if self.disposition == RESULTS_ONLY else 0
         return rank, self.began_at, self.id
 
 

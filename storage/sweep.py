@@ -19,6 +19,7 @@ from storage.outbox import (
     NONE_CAME,
     SENDING,
     UNKNOWN,
+    WANTS_RESULTS,
     apply_reports,
     know_report,
     settle_contacts,
@@ -138,9 +139,10 @@ def held_count(engine: Engine) -> int:
 
 
 def forget_numbers(engine: Engine, before: datetime) -> int:
-    """Forget numbers that were last used before `before`, and those of `settle_contacts`; how many."""
+    """Forget numbers that were last used before `before`, and those of `settle_contacts`; how many. Not
+    those that the results are still to be sent to: their respondents asked for that."""
     with writing(engine) as db:
         had = db.execute(select(func.count()).select_from(_directory)).scalar_one()
-        db.execute(delete(_directory).where(_directory.c.added_at < before))
+        db.execute(delete(_directory).where(_directory.c.added_at < before, ~WANTS_RESULTS))
         settle_contacts(db)
         return int(had - db.execute(select(func.count()).select_from(_directory)).scalar_one())

@@ -129,6 +129,16 @@ opted_out = "{out} {{keyword}}, dial {{code}}."
 invitation = "{owner_asks} {{owner}}: dial {{code}}, text {{keyword}}."
 reminder = "{owner_asks} {{owner}}, still: dial {{code}}."
 reminder_break_off = "{{left}}: dial {{code}}."
+results_national = "Satisfied {{period}}:"
+results_region = "Satisfied {{region}} {{period}}:"
+results_figure = "{{service}} {{share}}% ({{answers}})"
+results_hidden = "Too few: {{services}}"
+results_did = "We did: {{text}}"
+results_which_region = "Which region?"
+results_made_up = "Made up {{period}}:"
+results_by_sms = "Text you the results?"
+by_sms_yes = "Yes, text"
+by_sms_no = "No, thanks"
 [words]
 stop = ["{stop}"]
 [scales.yes_no]

@@ -116,6 +116,8 @@ def texts(language: str, name: str) -> str:
             'status = "reviewed"',
             "[prompts]",
             *(f'{p} = "{text}"' for p, text in prompts.items()),
+            "[services]",
+            'care = "Care"',
             "[scales.yes_no]",
             'yes = "Yes"',
             'no = "No"',
@@ -337,7 +339,7 @@ ON_CHECKING: list[Edit] = [
         "[scales.yes_no]",
         '[words]\nstop = ["7"]\nhelp = ["7."]\n[scales.yes_no]',
         "words.help",
-        "both stop and",
+        "both help and",
     ),
     (FR, "[scales.yes_no]", '[words]\nstop = ["..."]\n[scales.yes_no]', "words.stop", "reads as nothing"),
     (

@@ -129,6 +129,7 @@ CASES = [
     (Person("refusal"), "refusal", "2.11"),
     (Person("ineligible", stopped=_AFTER), "ineligible", "4.7"),
     (Person("quota_full"), "quota_full", "4.8"),
+    (Person("results_only"), "other", "2.3"),
     (Person("break_off"), "break_off", "2.12"),
     (Person("break_off", stopped=_AFTER), "opted_out", "2.11"),
     (Person("in_progress"), "in_progress > break_off", "2.12"),
@@ -202,9 +203,13 @@ def by_hand(p: Person) -> str:
     """The rule of docs/dispositions.md once more, one `if` a line of its table; disposition > if_closed."""
     reached = RELEASED if p.sample and p.released else BEGAN if p.interview else None
     stopped = p.stopped is not None and reached is not None and p.stopped >= reached
-    if p.interview in BY_NAME and p.interview != "break_off":
+    if p.interview in BY_NAME and p.interview not in ("break_off", "results_only"):
         return p.interview
     enough = p.interview == "in_progress" and p.answered == _YES
+    if p.interview == "results_only":
+        arrived = any(s.partition(":")[0] not in ("due", "held", "cancelled") for s in p.sent)
+        invited = p.sample and ((p.released and not p.excluded) or arrived)
+        return "other" if invited else "results_only"
     if p.interview and stopped:
         return "partial" if enough else "opted_out"
     if p.interview == "in_progress":
@@ -234,8 +239,8 @@ def test_any_combination_of_facts_comes_to_exactly_one_outcome(engine: Engine) -
     sent = ["due", "cancelled", "sent", "delivered", "failed: UserDoesNotExist", "failed: UserInBlacklist",
             "failed: DeliveryFailure"]  # fmt: skip
     messages = [(), *((s,) for s in sent), *((a, b) for a, b in product(sent, sent) if a != b)]
-    interviews = ["complete", "withdrawn", "partial", "refusal", "ineligible", "quota_full", "break_off",
-                  "in_progress", None]  # fmt: skip
+    interviews = ["complete", "withdrawn", "partial", "refusal", "ineligible", "quota_full", "results_only",
+                  "break_off", "in_progress", None]  # fmt: skip
     people = [
         Person(interview, answered, sample, released, excluded, messages_, stopped)
         for interview, answered, sample, released, excluded, messages_, stopped in product(
@@ -256,7 +261,7 @@ def test_any_combination_of_facts_comes_to_exactly_one_outcome(engine: Engine) -
             assert origin == "dial_in", person
         expected, _, closed = by_hand(person).partition(" > ")
         assert (disposition, if_closed) == (expected, closed or expected), person
-    assert {row[2] for row in found.values()} == BY_NAME.keys() - {"other"}
+    assert {row[2] for row in found.values()} == set(BY_NAME)
     counts = count_dispositions(engine, WAVE)
     assert sum(c.n for c in counts) == len(found)
 

@@ -46,7 +46,7 @@ ITEMS = INSTRUMENT.by_id
 SECRET = "not-a-secret"
 UPDATE = os.environ.get("UPDATE_TRANSCRIPTS") == "1"
 
-#: Said by the gateway, not by the dialogue: tests/test_dialogue.py.
+#: Said by the gateway, not by the dialogue: tests/test_dialogue.py, tests/test_campaigns.py.
 OF_THE_GATEWAY = {
     "unavailable", "not_covered", "wave_closed", "session_over", "invitation", "reminder",
     "reminder_break_off",
@@ -106,7 +106,11 @@ async def over_http(path: Path, url: str) -> tuple[list[Effect], int, int]:
         app = Starlette(routes=webhook_routes(board, Doors({"africastalking": [SECRET]})))
         transport = httpx2.ASGITransport(app=app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as http:
-            phone = HttpPhone(http, f"/hooks/africastalking/{SECRET}/ussd", client, wave)
+
+            def close() -> None:
+                dialogue.word = "close"
+
+            phone = HttpPhone(http, f"/hooks/africastalking/{SECRET}/ussd", client, wave, close)
             try:
                 await play(transcript, phone, clock, ITEMS)
             finally:
@@ -157,7 +161,7 @@ def test_every_code_of_nonresponse_and_of_the_scales_is_given() -> None:
 
 def test_every_way_to_end() -> None:
     ended = {e.disposition for p in everywhere() for e in p.recorded if isinstance(e, Ended)}
-    assert ended == {"complete", "refusal", "ineligible", "quota_full"}
+    assert ended == {"complete", "refusal", "ineligible", "quota_full", "results_only"}
     assert any(isinstance(e, BlockSkipped) for p in everywhere() for e in p.recorded)
 
 

@@ -10,6 +10,12 @@ A file in tests/transcripts holds a header, then what the respondent does and wh
     keywords SURVEY SONDAGE     texts that dial begin with; SURVEY unless said otherwise
     parts 1                     SMS parts that a text of ours may take; 3 unless said otherwise
     shuffle items
+    results 2026                the period of the release that is out; with its figures, any that is left out
+                                being one that may not be shown: figure national health 61.5 410
+    figure gh_ah health 58 120
+    did We hired nurses.        what the office says was done with them
+    made up                     the release is a demonstration
+    asks by sms                 who completes is asked whether to text them the results
     quota sex_age respondent.sex,respondent.age female,18-34 2 female,35+ 0
                                 its name, its items, each cell and its target; a line a quota
 
@@ -20,6 +26,7 @@ A file in tests/transcripts holds a header, then what the respondent does and wh
     reply of 10240 characters
     again                       the network repeats its last request
     hang up
+    close wave                  the wave takes no interviews from now on
     text SURVEY                 a text message, in or out of a session; everything after "text " is its text
     text of 1600 characters
     SMS ...                     the text that answers, to its last line
@@ -37,6 +44,8 @@ A file in tests/transcripts holds a header, then what the respondent does and wh
     = disability skipped        = language fr             = 2 interviews
     = 3 wrong keys              = drawn health government = probability health 0.6667
     = opted out                 = not opted out           = mode sms            (the interview's, by now)
+    = saw national region did                             (screens of results, in that order)
+    = wants results             = wants no results
     = entered sex_age female,18-34                        (the quota's cell, by now; or: none)
     = counted sex_age female,18-34 2                      (completes, the others' too)
 
@@ -46,7 +55,7 @@ UPDATE_TRANSCRIPTS=1 with pytest writes the screens anew, from what the engine s
 import json
 import re
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -74,20 +83,26 @@ from flows.engine import (
     Replied,
     ResponseGiven,
     ResponseRetracted,
+    ResultsSeen,
+    ResultsWanted,
+    Resumed,
     Screen,
     dump_effect,
     dump_interview,
+    heard_when_closed,
     lapsed,
     load_effect,
     load_interview,
     restore,
     step,
 )
-from flows.fielding import Quota
+from flows.fielding import Quota, Sharing
 from flows.gsm import parts
 from flows.instrument import Instrument
 from flows.quotas import cells_of, count_name, drawn_alike, full_cells, read_quotas
-from flows.reading import read_text
+from flows.reading import clean_text, is_keyword, read_text
+from flows.results import Figure, Results, region_item, region_of, services_of, words_of
+from flows.results_pages import results_text
 from flows.screen import fixed_text
 from flows.wave import Wave
 from storage.live import EVENTS, counts_key
@@ -102,13 +117,14 @@ START = 1_795_420_800_000  # 2026-11-23 08:00 UTC
 REPLY_SECONDS = 5
 
 _COMMAND = re.compile(
-    r"(dial |> ?|keys |reply of |again\b|hang up\b|text\b|texts |aggregator opts out|others |wait |= |#)"
+    r"(dial |> ?|keys |reply of |again\b|hang up\b|close wave|text\b|texts |aggregator opts out|others |"
+    r"wait |= |#)"
 )
 _REMARK = re.compile(r"\s+#\s.*$")
 _SHOWN = ("CON ", "END ", "SMS ", "NO SMS")
 _HEADER = (
     "language", "languages", "order", "seed", "services", "extension", "budget", "shuffle", "keywords",
-    "parts", "quota",
+    "parts", "quota", "results", "figure", "did", "made", "asks",
 )  # fmt: skip
 _UNITS = {"min": 60, "h": 3600, "d": 86_400}
 
@@ -126,6 +142,16 @@ ARROWS = {
     ("resume", "item"), ("resume", "over"), ("resume", "withdraw"), ("resume", "resume"),
     ("finished", "over"), ("finished", "withdraw"), ("finished", "finished"),
     ("withdraw", "resume"), ("withdraw", "finished"), ("withdraw", "over"), ("withdraw", "withdraw"),
+    ("withdraw", "closed"), ("withdraw", "parting"), ("closed", "results"), ("closed", "withdraw"),
+    ("dial", "closed"), ("dial", "parting"), ("dial", "results"), ("dial", "visitor"),
+    ("language", "results"),
+    ("item", "by_sms"), ("by_sms", "by_sms"), ("by_sms", "over"), ("item", "parting"),
+    ("parting", "parting"), ("parting", "results"), ("parting", "over"),
+    ("visitor", "visitor"), ("visitor", "results"), ("visitor", "over"),
+    ("finished", "results"), ("resume", "results"), ("results", "results"), ("results", "which_region"),
+    ("which_region", "which_region"), ("which_region", "results"), ("results", "closed"),
+    ("results", "finished"), ("results", "item"), ("results", "parting"), ("results", "resume"),
+    ("results", "visitor"),
 }  # fmt: skip
 
 
@@ -154,8 +180,33 @@ class Transcript:
         """What each line of the header says that describes a quota."""
         return [line.command.removeprefix("quota ") for line in self.lines if line.text.startswith("quota ")]
 
+    def results(self, wave: Wave) -> Results | None:
+        """The results that the header describes."""
+        if "results" not in self.options:
+            return None
+        figures = {
+            (place, service): Figure(share, answers)
+            for line in self.lines
+            if line.text.startswith("figure ")
+            for _, place, service, share, answers in [line.command.split()]
+        }
+        services, item = services_of(wave.instrument), region_item(wave.instrument)
+        assert item is not None and item.scale is not None
+        at = {
+            place: {s: figures.get((place, s), Figure("", "")) for s in services}
+            for place in ("national", *(option.id for option in item.scale.options))
+        }
+        words = {x: words_of(wave.instrument, x, self.options.get("did", "")) for x in wave.languages}
+        return Results(
+            wave.id, 1, self.options["results"], at.pop("national"), at, words, "made" in self.options
+        )
+
     def wave(self, instrument: Instrument) -> Wave:
         """The wave that the header describes."""
+        wave = self._wave(instrument)
+        return replace(wave, results=self.results(wave))
+
+    def _wave(self, instrument: Instrument) -> Wave:
         o = self.options
         return Wave(
             id="w",
@@ -172,6 +223,7 @@ class Transcript:
             keywords=tuple(o.get("keywords", "SURVEY").split()),
             sms_sender=SHORT_CODE,
             quotas=tuple(_quota(line, instrument) for line in self.quotas),
+            sharing=Sharing(extension="2" if "results" in o else "", by_sms="asks" in o),
         )
 
     def seed(self, wave: Wave) -> int:
@@ -246,6 +298,7 @@ class Phone(Protocol):
     async def again(self) -> Screen: ...
     async def hang_up(self) -> None: ...
     async def text(self, text: str) -> str | None: ...
+    async def close(self) -> None: ...
     async def opt_out(self) -> None: ...
     async def opted_out(self) -> bool: ...
     async def others_complete(self, quota: str, cell: str, times: int) -> None: ...
@@ -289,7 +342,7 @@ class EnginePhone:
         return self._take(
             Dialled(
                 self.clock.now, interview_id(self._sessions), self.seed, "ussd", self.wave.budget,
-                () if known else ahead,
+                () if known else ahead, results=bool(extension) and extension == self.wave.sharing.extension,
             )
         )  # fmt: skip
 
@@ -298,7 +351,10 @@ class EnginePhone:
         before, now = self.interview, self.clock.now
         late = before is not None and lapsed(self.wave, before, now)
         sent: str | None = None
-        match read_text(self.wave, before, text, opted_out=self.out, lapsed=late):
+        what = read_text(self.wave, before, text, opted_out=self.out, lapsed=late)
+        if what == "dial" and self.wave.closed and not heard_when_closed(self.wave, before):
+            what = "dial" if is_keyword(self.wave, clean_text(text)) else "none"
+        match what:
             case "dial":
                 self.out = False
                 self.closed = True
@@ -311,10 +367,23 @@ class EnginePhone:
                 self.out = True
             case "help":
                 sent = None if self.out else self._phrase("help")
+            case "results" if not self.out:
+                sent = self._results()
         if sent is not None:
             self.texts.add(sent)
             assert parts(sent) <= self.wave.sms_parts
         return sent
+
+    def _results(self) -> str:
+        results, interview = self.wave.results, self.interview
+        if results is None:
+            return self._phrase("results_unpublished")
+        language = interview.language if interview else self.wave.languages[0]
+        region = region_of(self.wave.instrument, interview.answers) if interview else ""
+        return results_text(results, language, region)
+
+    async def close(self) -> None:
+        self.wave = replace(self.wave, closed=True)
 
     def _phrase(self, name: str) -> str:
         interview = self.interview
@@ -437,7 +506,11 @@ class FixedPseudonyms(Pseudonyms):
 class HttpPhone:
     """Africa's Talking over HTTP: cumulative text, every request sent twice."""
 
-    def __init__(self, client: httpx2.AsyncClient, hook: str, store: redis.Redis, wave: Wave):
+    def __init__(
+        self, client: httpx2.AsyncClient, hook: str, store: redis.Redis, wave: Wave,
+        close: Callable[[], None] = lambda: None,
+    ):  # fmt: skip
+        self._close = close
         self.client, self.hook, self.store = client, hook, store
         self._counts = counts_key(wave.id, drawn_alike(wave.quotas))
         self._sessions = 0
@@ -489,6 +562,9 @@ class HttpPhone:
         assert send["kind"] == ("confirmation" if entry.get("what") == "stop" else "reply")
         assert Seal(KEY).open(entry["sealed"], entry["respondent"]) == MSISDN
         return str(send["text"])
+
+    async def close(self) -> None:
+        self._close()
 
     async def opt_out(self) -> None:
         for _ in range(2):
@@ -608,6 +684,9 @@ async def _do(command: str, phone: Phone, clock: Clock) -> Screen | Sms | None:
             clock.now += REPLY_SECONDS * 1000
             sent = await phone.text(message)
         return Sms(sent)
+    if command == "close wave":
+        await phone.close()
+        return None
     if command == "aggregator opts out":
         await phone.opt_out()
         return None
@@ -659,6 +738,8 @@ def told(statement: str, effects: Sequence[Effect], items: Container[str]) -> bo
                 disposition = ""
             case CellsEntered():
                 disposition = ""
+            case Resumed() if disposition == "results_only":
+                disposition = ""
             case Ended(disposition=ended):
                 disposition = ended
             case ErasureRequested():
@@ -678,7 +759,7 @@ def told(statement: str, effects: Sequence[Effect], items: Container[str]) -> bo
         case ["entered", quota, cell]:
             entered = [e.cells.get(quota, "none") for e in ours if isinstance(e, CellsEntered)]
             return entered[-1:] == [cell] or str(entered)
-        case ["complete" | "refusal" | "ineligible" | "quota_full" | "withdrawn" as name]:
+        case ["complete" | "refusal" | "ineligible" | "quota_full" | "withdrawn" | "results_only" as name]:
             return disposition == name or disposition or "in progress"
         case [item, "not", "answered"]:
             return (item in items and item not in stands) or str(stands.get(item, "no such item"))
@@ -698,6 +779,13 @@ def told(statement: str, effects: Sequence[Effect], items: Container[str]) -> bo
         case ["mode", mode]:
             used = [e.mode for e in ours if isinstance(e, Began | ModeChanged)][-1]
             return used == mode or used
+        case ["saw", *screens]:
+            shown = [e.screen for e in ours if isinstance(e, ResultsSeen)]
+            return shown == screens or " ".join(shown)
+        case ["wants", "results"]:
+            return any(isinstance(e, ResultsWanted) for e in ours) or "wants none"
+        case ["wants", "no", "results"]:
+            return not any(isinstance(e, ResultsWanted) for e in ours) or "wants them"
         case ["language", language]:
             chosen = [e.language for e in ours if isinstance(e, Began | LanguageChosen)][-1]
             return chosen == language or chosen

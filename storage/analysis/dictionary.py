@@ -87,6 +87,8 @@ _DISPOSITIONS = {
     "refusal": (5, "No consent"),
     "ineligible": (6, "Not eligible"),
     "withdrawn": (7, "Withdrawn: its answers were erased"),
+    "quota_full": (8, "Quota filled: its group had all the completes wanted"),
+    "results_only": (9, "Saw the results only"),
 }
 _MODES = {"ussd": (1, "USSD"), "sms": (2, "SMS")}
 

@@ -52,6 +52,7 @@ OUTCOMES = (
     Outcome("quota_full", "4.8", "X", "eligible, but the quota was full"),
     Outcome("not_released", "", "", "in the sample, in a replicate that was not released"),
     Outcome("excluded", "", "", "in the sample, left out before any message"),
+    Outcome("results_only", "", "", "dialled for the results, and was not asked to take part"),
 )
 BY_NAME = {outcome.name: outcome for outcome in OUTCOMES}
 #: Where somebody stands who has not come to an outcome yet.
@@ -94,6 +95,7 @@ def _view() -> str:
     )
     fielded = f"((s.released_at IS NOT NULL AND s.excluded IS NULL) OR COALESCE(c.came_to, 0) >= {_SENT})"
     stopped = _stopped("s.wave", "COALESCE(s.released_at, i.began_at)", "COALESCE(i.began_at, s.released_at)")
+    looked = f"CASE WHEN {fielded} THEN 'other' ELSE 'results_only' END"
     return f"""
         WITH contact AS (
             SELECT m.wave, m.respondent, MAX(CASE
@@ -112,7 +114,7 @@ def _view() -> str:
             SELECT s.wave, s.respondent, i.id AS interview, s.replicate,
                    CASE WHEN {fielded} OR i.id IS NULL THEN 'sample' ELSE 'dial_in' END AS origin,
                    CASE
-                       {_interview_cases(stopped)}
+                       {_interview_cases(stopped, looked)}
                        WHEN NOT {fielded} AND s.excluded IS NOT NULL THEN 'excluded'
                        WHEN NOT {fielded} THEN 'not_released'
                        WHEN {stopped} THEN 'opted_out'
@@ -143,8 +145,9 @@ def _view() -> str:
     """
 
 
-def _interview_cases(stopped: str) -> str:
-    """The first rules: of everybody who has an interview, and so of nobody else."""
+def _interview_cases(stopped: str, looked: str = "'results_only'") -> str:
+    """The first rules: of everybody who has an interview, and so of nobody else. `looked`: what one is who
+    saw the results only; who had been invited is a contact without an interview all the same."""
     return f"""
         WHEN i.disposition IN ('complete', 'withdrawn', 'partial', 'ineligible', 'quota_full', 'refusal')
              THEN i.disposition
@@ -153,6 +156,7 @@ def _interview_cases(stopped: str) -> str:
         WHEN i.disposition = 'in_progress' AND {_adds()} THEN 'answering, enough'
         WHEN i.disposition = 'in_progress' THEN 'answering'
         WHEN i.disposition = 'break_off' THEN 'break_off'
+        WHEN i.disposition = 'results_only' THEN {looked}
         WHEN i.id IS NOT NULL THEN 'other'"""
 
 

@@ -26,7 +26,7 @@ KINDS = {
     "in_progress": ("in_progress",),
     "break_off": ("break_off",),
     "refused": ("refusal", "opted_out", "withdrawn"),
-    "turned_away": ("ineligible", "quota_full", "other"),
+    "turned_away": ("ineligible", "quota_full", "other", "results_only"),
 }
 _KIND_OF = {disposition: kind for kind, names in KINDS.items() for disposition in names}
 

@@ -6,7 +6,7 @@ from alembic import op
 from storage.marks import restore_marks
 
 revision = "0006"
-down_revision = "0008"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
