@@ -200,9 +200,13 @@ class Campaigns:
 
 
 def sealed_numbers(sample: Sample, pseudonyms: Pseudonyms, seal: Seal) -> Iterator[Number]:
-    """The sample as it is stored: pseudonyms, and numbers sealed."""
-    for n in sample.numbers:
-        respondent = pseudonyms.of(n.msisdn)
+    """The sample as it is stored: pseudonyms, and numbers sealed.
+
+    In the order of pseudonyms: a draw can be repeated from its seed, and rows in the order of the draw
+    would then tell each pseudonym's number to who has no key.
+    """
+    by_pseudonym = sorted(((pseudonyms.of(n.msisdn), n) for n in sample.numbers), key=lambda pair: pair[0])
+    for respondent, n in by_pseudonym:
         yield Number(
             respondent, seal.seal(n.msisdn, respondent), seal.key_id, n.replicate, n.source, n.probability,
             n.stratum, n.network, n.language,

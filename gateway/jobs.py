@@ -32,6 +32,7 @@ from rq.utils import utcparse
 
 from gateway.campaigns import Campaigns
 from gateway.dispatch import Dispatch
+from gateway.faults import where
 from gateway.thanks import Thanking
 from storage.entries import PRIORITY
 
@@ -176,7 +177,12 @@ def make_export(export: str) -> None:
     """Make the export of this id. Safe to run again: what is made is not made twice."""
     if _composition is None or _composition.make_export is None:
         raise RuntimeError("this worker was not composed for exports: start it with `main.py work`")
-    _composition.make_export(export)
+    try:
+        _composition.make_export(export)
+    except (
+        Exception
+    ) as error:  # RQ would keep its text, which may hold an answer; the book of exports says more
+        log.error("export %s: %s at %s", export, type(error).__name__, where(error))
 
 
 def analysis_queue(queue: Queue) -> Queue:
@@ -210,7 +216,10 @@ def answer_query(query: str) -> None:
     """Answer staff's question of this id. Safe to run again: what is answered is not answered twice."""
     if _composition is None or _composition.answer_query is None:
         raise RuntimeError("this worker was not composed for queries: start it with `main.py work`")
-    _composition.answer_query(query)
+    try:
+        _composition.answer_query(query)
+    except Exception as error:
+        log.error("query %s: %s at %s", query, type(error).__name__, where(error))
 
 
 def enqueue_query(queue: Queue, query: str) -> None:
@@ -226,7 +235,10 @@ def take_snapshot() -> None:
     """The night's copy of the data. Safe to run again: a day has one."""
     if _composition is None or _composition.take_snapshot is None:
         return
-    _composition.take_snapshot(datetime.now(UTC))
+    try:
+        _composition.take_snapshot(datetime.now(UTC))
+    except Exception as error:
+        log.error("no snapshot: %s at %s", type(error).__name__, where(error))
 
 
 def schedule_snapshot(queue: Queue, now: datetime) -> None:

@@ -210,6 +210,13 @@ class Settings:
         api_tokens, token_faults = read_tokens(value("API_TOKENS"))
         for message in token_faults:
             fault("API_TOKENS", message)
+        others = {
+            *(s.strip() for s in value("WEBHOOK_SECRET").split(",")),
+            value("PSEUDONYM_KEY"),
+            value("STAFF_TOKEN"),
+        }
+        if {token.token for token in api_tokens} & (others - {""}):
+            fault("API_TOKENS", f"a token must differ from the other secrets; {_MAKE_ONE}")
         snapshot = value("SNAPSHOT").lower()
         if snapshot not in ("", "on", "off"):
             fault("SNAPSHOT", "must be on or off")

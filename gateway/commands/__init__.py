@@ -46,6 +46,12 @@ def one_wave(waves: "Sequence[Wave]", asked: str) -> "Wave":
     return found[0]
 
 
+def wave_or_first(settings: Settings, asked: str | None) -> "Wave":
+    """The wave with the id asked for; the first where none is, or where it is over and has no file."""
+    waves = read_waves(settings)
+    return next((w for w in waves if w.id == asked), waves[0])
+
+
 def wave_named(settings: Settings, wave: str) -> "Wave":
     """The wave with this id. Raises Refused naming those there are."""
     return one_wave(read_waves(settings), wave)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.commands import Context, Refused, read_waves
+from gateway.commands import Context, Refused, read_waves, wave_or_first
 from gateway.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
@@ -93,7 +93,8 @@ def answer_query(settings: Settings, query: str) -> None:
 
     engine = open_engine(settings.database_url)
     check_schema(engine)
-    wave = read_waves(settings)[0]
+    question = queries.find(engine, query)
+    wave = wave_or_first(settings, question.wave if question else None)
     queries.answer(engine, wave.instrument, settings.releases_dir, query, settings.release_file, wave.owner)
     engine.dispose()
 

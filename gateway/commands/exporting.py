@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.commands import Context, Refused, one_wave, read_waves
+from gateway.commands import Context, Refused, wave_or_first
 from gateway.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def commands(context: Context) -> typer.Typer:
         settings = context(*(["PSEUDONYM_KEY"] if for_others else []), run_folder=True)
         engine = open_engine(settings.database_url)
         check_schema(engine)
-        ours = one_wave(read_waves(settings), wave) if wave else read_waves(settings)[0]
+        ours = wave_or_first(settings, wave)
         if not for_others:
             export_for_ourselves(engine, ours, folder, by)
             return
@@ -168,7 +168,7 @@ def make_export(settings: Settings, export: str) -> None:
         raise Refused(f"{PREFIX}PSEUDONYM_KEY: is not set; a worker that makes exports needs it")
     engine = open_engine(settings.database_url)
     check_schema(engine)
-    wave = read_waves(settings)[0]
+    wave = wave_or_first(settings, ledger.wave_of(engine, export))
     about = Values(wave.owner, wave.contact, wave.code)
     archives = settings.data_dir / EXPORTS_FOLDER
     ledger.make(engine, wave.instrument, settings.pseudonym_key, archives, export, about)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.commands import read_waves
+from gateway.commands import wave_or_first
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
         if staff and out is None:
             raise typer.BadParameter("--staff writes files: give --out FOLDER too")
         settings = context(run_folder=True)
-        ours = read_waves(settings)[0]
+        ours = wave_or_first(settings, wave)
         instrument, name = ours.instrument, wave or ours.id
         plan = load_plan(settings.release_file, instrument, margins=margins, wealth=wealth)
         engine = open_engine(settings.database_url)

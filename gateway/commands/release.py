@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.commands import read_waves
+from gateway.commands import wave_or_first
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
         from storage.database import check_schema, open_engine
 
         settings = context(run_folder=True)
-        ours = _wave(settings)
+        ours = wave_or_first(settings, wave)
         instrument = ours.instrument
         plan = load_plan(settings.release_file, instrument, margins=margins, wealth=wealth)
         if cross is not None:
@@ -173,7 +173,7 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
         from storage.analysis.release import latest, load_release, wave_folder
 
         settings = context(run_folder=True)
-        ours, out = _wave(settings), settings.releases_dir
+        ours, out = wave_or_first(settings, wave), settings.releases_dir
         name = wave or ours.id
         release = load_release(wave_folder(out, name) / str(version)) if version else latest(out, name)
         if release is None:
@@ -216,10 +216,6 @@ def software() -> str:
         except (OSError, subprocess.TimeoutExpired):
             commit = ""
     return " ".join(part for part in ("Dial 16", version, f"({commit})" if commit else "") if part)
-
-
-def _wave(settings: Settings) -> "Wave":
-    return read_waves(settings)[0]
 
 
 def _labels(wave: "Wave") -> "Labels":

@@ -115,6 +115,12 @@ def export_now(
     return made
 
 
+def wave_of(engine: Engine, export: str) -> str | None:
+    """The wave that this export is of; None: of all, or there is no such export."""
+    with reading(engine) as db:
+        return db.execute(select(_export.c.wave).where(_export.c.id == export)).scalar()
+
+
 def make(
     engine: Engine,
     instrument: Instrument,
