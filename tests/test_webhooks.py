@@ -333,7 +333,7 @@ def test_a_bug_is_a_polite_end_and_a_line_of_ids(
             assert await hop("", 1) == f"CON {CONSENT}"
             assert await hop("1", 2) == f"CON {ask(1)}"
             with monkeypatch.context() as patch:
-                patch.setattr("gateway.dialogue.step", failing)
+                patch.setattr("gateway.counting.step", failing)
                 assert await hop(TYPED, 3) == f"END {SORRY}"
             (line,) = [r for r in caplog.records if r.levelno >= logging.ERROR]
             said = line.getMessage()
