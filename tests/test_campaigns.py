@@ -343,6 +343,12 @@ def test_the_same_sample_again_changes_nothing(field: Field) -> None:
     assert field.load([3], campaign="second") == {"loaded": 0, "already": 1}  # of the same wave
 
 
+def test_rows_do_not_stand_in_the_order_of_the_draw(field: Field) -> None:
+    """From a kept seed anybody can draw the numbers again, in that order, and needs no key for it."""
+    kept = [row.respondent for row in field.rows(range(200))]
+    assert kept == sorted(who(n) for n in range(200)) != [who(n) for n in range(200)]
+
+
 def test_who_is_left_alone_keeps_a_row_and_no_number(field: Field) -> None:
     for n, (wave, end) in enumerate(
         [(WAVE, "complete"), (WAVE, "refusal"), (WAVE, "ineligible"), (WAVE, "withdrawn"),
