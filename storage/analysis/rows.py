@@ -17,6 +17,7 @@ import redis
 from sqlalchemy import ColumnElement, Connection, Row, Select, Tuple, and_, func, literal, select, tuple_
 
 from storage.analysis.analytics import View
+from storage.analysis.counted import SIMULATOR
 from storage.database import among
 from storage.entries import STREAM
 from storage.models import (
@@ -137,7 +138,7 @@ class Wanted:
 def _which(wanted: Wanted, at: ColumnElement[datetime]) -> list[ColumnElement[bool]]:
     found = [_interview.c.disposition != WITHDRAWN, at < wanted.until]
     if not wanted.every:
-        found.append(_interview.c.counted)
+        found += [_interview.c.counted, _interview.c.aggregator.is_distinct_from(SIMULATOR)]
     for name in ("wave", "instrument", "disposition"):
         if getattr(wanted, name) is not None:
             found.append(_interview.c[name] == getattr(wanted, name))
