@@ -9,16 +9,17 @@ from flows.wave import Wave
 from gateway.dialogue import Dialogue
 from gateway.lookup import RecordLookup
 from storage.database import check_schema, open_engine, reading
-from storage.live import LiveStore, key_id
+from storage.live import LiveStore, compact, key_id
 from storage.models import Interview, table_of
 from storage.resp import Unavailable
-from storage.respondents import OtherKeyError, Pseudonyms, erase
+from storage.respondents import OtherKeyError, Pseudonyms, erase, knows
 
 
 @dataclass(frozen=True, slots=True)
 class Erased:
     receipts: tuple[str, ...]  # one a wave that the live store or the record could still go on with
     interviews: int  # erased in the record, over all waves; later ones on the stream follow
+    known: bool  # dialled, wrote, or was in a sample: who is not has nothing that could be erased
 
 
 async def erase_respondent(
@@ -30,7 +31,8 @@ async def erase_respondent(
     pseudonym_key: bytes,
     live_days: int,
 ) -> Erased:
-    """Takes a respondent's answers of every wave out of the live store and the record.
+    """Takes a respondent's answers of every wave out of the live store and the record, with their number
+    and what was to be sent to it; they count as opted out from then on, also who was only sampled.
 
     `waves`: those fielded now. Raises OtherKeyError under another key than the live store's; Unavailable
     or SQLAlchemyError while a store is away: nothing is promised then, try again.
@@ -62,7 +64,15 @@ async def erase_respondent(
             interviews += erase(engine, respondent, wave_id, receipt)
             if receipt:
                 receipts.append(receipt)
-        return Erased(tuple(receipts), interviews)
+        known = bool(receipts) or knows(engine, respondent)
+        if known:
+            at = any_of_them.clock()
+            await live.opt_out(respondent, at)
+            # Over the stream too: the record may not have met them yet.
+            entry = {"kind": "opted_out", "respondent": respondent, "at": at, "aggregator": None}
+            await live.append(compact(entry))
+            erase(engine, respondent)
+        return Erased(tuple(receipts), interviews, known)
     except Unavailable as error:
         raise Unavailable(
             f"{error}: nothing is promised; see that it runs (`make run`) and that DIAL16_REDIS_URL is right,"

@@ -311,6 +311,10 @@ class LiveStore:
         """An entry that changes no interview: a late notice, a conflict."""
         await self._call("XADD", EVENTS, "*", "e", entry)
 
+    async def opt_out(self, respondent: str, at: int) -> None:
+        """Notes that they want no more messages, since `at` ms if nothing was noted before."""
+        await self._call("SET", opted_out_key(respondent), str(at), "NX")
+
     async def mark_born(self, at: int) -> int:
         """Notes the birth of an empty store, once; the birth that stands then."""
         await self._call("SET", _BORN, str(at), "NX")

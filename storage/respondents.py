@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Engine, delete, select, update
 
-from storage.database import Write, among, moments, writing
+from storage.database import Write, among, moments, reading, writing
 from storage.live import key_id
 from storage.models import WITHDRAWN, Event, Interview, Respondent, Response, UssdSession, table_of
 from storage.outbox import forget_respondent, settle_contacts
@@ -103,13 +103,21 @@ def erase_answers(db: Connection, interviews: Sequence[str]) -> None:
     )
 
 
+def knows(engine: Engine, respondent: str) -> bool:
+    """Whether the record has this pseudonym: they dialled, wrote, or were in a sample."""
+    with reading(engine) as db:
+        known = select(_respondent.c.pseudonym).where(_respondent.c.pseudonym == respondent)
+        return db.execute(known).first() is not None
+
+
 def erase(engine: Engine, respondent: str, wave: str | None = None, receipt: str | None = None) -> int:
     """Withdraw the respondent (by pseudonym) from a wave, or from all: answers go, the rows stay.
 
     For subject-access requests; a withdrawal on the handset comes through the event stream and does
-    the same. With no wave named their number goes too, and what was to be sent to it. Answers still in
-    the stream are not recorded afterwards either. Returns the number of interviews erased, 0 if the
-    record knows none; the live store is the caller's to empty.
+    the same. With no wave named their number goes too, and what was to be sent to it, and they count as
+    opted out, so that no later sample invites them again. Answers still in the stream are not recorded
+    afterwards either. Returns the number of interviews erased, 0 if the record knows none; the live store
+    is the caller's to empty.
     """
     now = datetime.now(UTC)
     with writing(engine) as db:
@@ -138,5 +146,8 @@ def erase(engine: Engine, respondent: str, wave: str | None = None, receipt: str
             )
             settle_contacts(db, [respondent])
         if wave is None:
+            db.execute(
+                update(_respondent).where(_respondent.c.pseudonym == respondent).values(opted_out_at=now)
+            )
             forget_respondent(db, respondent, now)
         return len(ids)

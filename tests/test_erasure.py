@@ -1,7 +1,9 @@
 """Withdrawal at the office's request, on real stores."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 import redis
@@ -9,11 +11,16 @@ from sqlalchemy import Engine, text
 
 from flows.questionnaire import UNANSWERED
 from flows.wave import Wave
+from gateway.campaigns import sealed_numbers
 from gateway.erasure import Erased, erase_respondent
+from gateway.sampling import Sample, Sampled
+from storage.campaigns import create_campaign
 from storage.database import migrate, open_engine
-from storage.live import EVENTS, key_id
+from storage.live import EVENTS, key_id, opted_out_key
 from storage.recorder import Recorder
-from storage.respondents import OtherKeyError
+from storage.respondents import OtherKeyError, Pseudonyms
+from storage.sample import load_numbers
+from storage.sealing import Seal
 from tests.gateway_app import KEY, NUMBER, OTHER_NUMBER, WAVE, Talk, welcome
 
 
@@ -91,7 +98,31 @@ def test_whoever_dials_after_it_is_told_and_keeps_the_receipt(redis_url: str, da
 def test_a_number_that_nobody_dialled_from_has_nothing_to_erase(redis_url: str, database_url: str) -> None:
     engine = open_engine(database_url)
     migrate(engine, WAVE.instrument)
-    assert _erase(redis_url, database_url, NUMBER) == Erased((), 0)
+    assert _erase(redis_url, database_url, NUMBER) == Erased((), 0, False)
+    engine.dispose()
+
+
+def test_who_was_only_sampled_is_erased_too_and_never_invited_again(
+    redis_url: str, database_url: str
+) -> None:
+    engine = open_engine(database_url)
+    migrate(engine, WAVE.instrument)
+    pseudonyms, seal, now = Pseudonyms(KEY), Seal(KEY), datetime.now(UTC)
+
+    def load(wave: str) -> Mapping[str, int]:
+        create_campaign(engine, wave, wave, "africastalking", "1616", now)
+        sample = Sample((Sampled(NUMBER, "csv"), Sampled(OTHER_NUMBER, "csv")))
+        return load_numbers(engine, wave, wave, sealed_numbers(sample, pseudonyms, seal), now)
+
+    assert load("w") == {"loaded": 2, "already": 0}
+    assert _erase(redis_url, database_url, NUMBER) == Erased((), 0, True)
+    with engine.connect() as db:
+        kept = db.execute(text("SELECT respondent FROM directory")).scalars().all()
+    assert kept == [pseudonyms.of(OTHER_NUMBER)]
+    with redis.Redis.from_url(redis_url) as live:
+        assert live.exists(opted_out_key(pseudonyms.of(NUMBER)))
+    _record(redis_url, engine)
+    assert load("next") == {"loaded": 1, "already": 0, "opted_out": 1}
     engine.dispose()
 
 
@@ -125,7 +156,8 @@ def test_under_another_key_nothing_is_looked_for(redis_url: str, database_url: s
     migrate(engine, WAVE.instrument)
     other = b"another key, which finds nobody here"
     with redis.Redis.from_url(redis_url) as live:
-        assert _erase(redis_url, database_url, NUMBER, other) == Erased((), 0)  # nobody has kept one yet
+        # Nobody has kept one yet.
+        assert _erase(redis_url, database_url, NUMBER, other) == Erased((), 0, False)
         assert live.get("dial16:key") is None  # and asking keeps none
         asyncio.run(_answer(redis_url, NUMBER))
         assert live.get("dial16:key") == key_id(KEY).encode()  # the first dial does

@@ -14,7 +14,8 @@ def commands(context: Context) -> typer.Typer:
     def erase() -> None:
         """Withdraw a respondent who asks the office for it: the number is asked for, never an argument.
 
-        Their answers leave the live store and the database; the receipt is printed, to be told to them.
+        Their answers and their number leave the live store and the database, and they are never invited
+        again, also who was only invited. The receipt is printed, to be told to them: - without an interview.
         """
         import asyncio
 
@@ -34,7 +35,7 @@ def commands(context: Context) -> typer.Typer:
                 live_days=settings.live_days,
             )
         )
-        if not erased.receipts and not erased.interviews:
+        if not erased.known:
             say("nobody is known by that number here; nothing to erase")
             raise typer.Exit(1)
         typer.echo(f"Erased. Receipt: {', '.join(erased.receipts) or '-'}. Interviews: {erased.interviews}.")
