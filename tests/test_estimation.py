@@ -367,10 +367,18 @@ def test_interviews_without_marks_stop_the_table(sqlite: Engine) -> None:
         table_16_6_2(sqlite, REAL, "w")
 
 
-def test_a_respondent_outside_the_draw_stops_the_table(sqlite: Engine) -> None:
-    put(sqlite, REAL, [user("satisfied")] * 2)
-    with pytest.raises(ValueError, match="2 respondents are not in the draw"):
-        table_16_6_2(sqlite, REAL, "w", draw={})
+def test_only_whoever_was_drawn_is_a_respondent_of_a_drawn_sample(sqlite: Engine) -> None:
+    """The third dialled in: nobody knows with what chance. The first was drawn as 1 in 30."""
+    drawn = put(sqlite, REAL, [user("satisfied"), user("dissatisfied"), user("dissatisfied")])
+    draw = {drawn[0]: ("north", 30.0), drawn[1]: ("north", 10.0), "f" * 32: ("south", 9.0)}
+    table = table_16_6_2(sqlite, REAL, "w", draw=draw, probability_sample=True)
+    overall = found(table, "health", "overall")
+    assert (table.basis.interviews, table.basis.respondents, overall.n) == (3, 2, 2)
+    assert overall.share == pytest.approx(30 / 40)
+    assert overall.notes == ()
+    assert table_16_6_2(sqlite, REAL, "w", draw={}).basis.respondents == 0
+    [first, *_] = respondent_weights(sqlite, REAL, "w", draw=draw).values()
+    assert first.base.tolist() == [30, 10]
 
 
 # ---------------------------------------------------------------- marks

@@ -491,6 +491,19 @@ def test_the_public_report_has_no_small_cell_and_nobodys_name(wave: Report) -> N
     assert len(staff["interview_flag.csv"].splitlines()) > 50
 
 
+@pytest.mark.parametrize(("small", "hidden"), [(40, False), (3, True)])
+def test_no_rate_gives_a_hidden_group_back(wave: Report, small: int, hidden: bool) -> None:
+    """e is (I + P + R + NC) over these and X: with it and the others, X would be known."""
+    counts_ = {"I": 800, "P": 60, "R": 90, "NC": 200, "O": small, "U": 0, "X": 50}
+    rates = Rates(counts_, 0.958, (Rate("RR1", "I / all", "least", 0.69),))
+    files = public_files(replace(wave.quality, rates=rates), INSTRUMENT, Rules())
+    told = json.loads(files["quality.json"])["rates"]
+    assert (told["counts"]["O"] is None, told["e"] is None, told["rates"][0]["value"] is None) == (
+        hidden,
+    ) * 3
+    assert ("95.8" in files["quality.html"]) != hidden
+
+
 def test_a_hidden_place_stays_hidden(wave: Report) -> None:
     """What a release hides nationally is not shown by the quality report."""
     [pair] = [p for p in wave.quality.figures if (p.every.service, p.every.measure) == ("health", "overall")]

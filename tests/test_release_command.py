@@ -2,22 +2,26 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 
 from flows.instrument import Fault
-from storage.analysis.domains import OfficeFileError
-from storage.analysis.making import draft, make_release, material_of
+from storage.analysis.domains import OfficeFileError, Wealth
+from storage.analysis.making import draft, draw_of, make_release, material_of
 from storage.analysis.plan import ReleasePlan, load_plan
 from storage.analysis.publishing import verify
+from storage.analysis.quality import quality
 from storage.analysis.release import ReleaseError, all_versions, load_release
+from storage.analysis.table import table_16_6_2
 from storage.database import migrate, open_engine, reading, writing
-from storage.models import Interview, ReleasedVersion, table_of
+from storage.models import Campaign, Interview, ReleasedVersion, SampleNumber, table_of
 from tests.estimation_material import put
 from tests.results_material import OFFICE, ROOT, instrument, margins_file, people
 
@@ -39,8 +43,6 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def data(filled: Path, tmp_path: Path) -> Path:
     """A copy of it."""
-    import shutil
-
     folder = tmp_path / "data"
     shutil.copytree(filled, folder)
     return folder
@@ -198,11 +200,20 @@ def test_what_nobody_dialled_for_is_not_published_by_mistake(data: Path) -> None
         db.execute(update(table_of(Interview)).where(c.id < f"{40:016x}").values(aggregator="simulator"))
     engine.dispose()
     ran = run(data, "make")
-    assert ran.returncode == 1 and "40 of 1,500 interviews came through the simulator" in ran.stderr
+    assert ran.returncode == 0, ran.stderr  # a dial from the handset page neither enters nor bars it
+    release = load_release(data / "releases" / WAVE / "1")
+    assert (release.interviews, release.simulated) == (1460, 0) and "Demonstration" not in release.caution
+    engine = open_engine(f"sqlite:///{data / 'dial16.sqlite3'}")
+    with writing(engine) as db:
+        db.execute(update(table_of(Interview)).values(aggregator="simulator"))
+    engine.dispose()
+    shutil.rmtree(data / "releases")
+    ran = run(data, "make")
+    assert ran.returncode == 1 and "made-up interviews only count with --simulated" in ran.stderr
     assert left(data) == []
     assert run(data, "make", "--simulated").returncode == 0
     release = load_release(data / "releases" / WAVE / "1")
-    assert release.simulated == 40 and release.caution.startswith("Demonstration: made-up answers.")
+    assert release.simulated == 1500 and release.caution.startswith("Demonstration: made-up answers.")
 
 
 def test_nothing_out_yet(tmp_path: Path) -> None:
@@ -282,7 +293,56 @@ def test_the_digest_of_interviews_follows_answers_and_people(database_url: str) 
     assert changed != before
     with writing(engine) as db:
         db.execute(update(table_of(Interview)).where(c.id == f"{3:016x}").values(disposition="withdrawn"))
-    assert material_of(engine, instrument(), WAVE) not in (before, changed)
+    last = material_of(engine, instrument(), WAVE)
+    assert last not in (before, changed)
+    score = Wealth("made up", date(2026, 1, 1), {"household.fridge": {"yes": 1.0, "no": 0.0}}, (1, 2, 3, 4))
+    fifths = {material_of(engine, instrument(), WAVE, s) for s in (score, replace(score, cuts=(1, 2, 3, 5)))}
+    assert len(fifths | {last}) == 3  # moved cuts move people between the fifths
+    some = {f"{n:032x}": ("", 1.0) for n in range(30)}
+    assert material_of(engine, instrument(), WAVE, None, some) == last
+    some.popitem()
+    assert material_of(engine, instrument(), WAVE, None, some) != last
+    engine.dispose()
+
+
+def test_a_drawn_wave_is_weighted_with_its_sample(database_url: str, tmp_path: Path) -> None:
+    """600 answered, of whom the first 400 were drawn: every second one as 1 in 100, the others 1 in 25."""
+    engine = open_engine(database_url)
+    migrate(engine, instrument())
+    who = put(engine, instrument(), people(600, seed=5), wave=WAVE)
+    plan = ReleasePlan(probability_sample=True)
+    with pytest.raises(ReleaseError, match=f"wave {WAVE}: probability_sample = true, but .* load the sample"):
+        draft(engine, instrument(), WAVE, tmp_path, plan)
+    campaign = {
+        "id": "c", "wave": WAVE, "state": "running", "aggregator": "africastalking",
+        "created_at": datetime.now(UTC), "state_at": datetime.now(UTC),
+    }  # fmt: skip
+    drawn = [
+        {"id": p, "wave": WAVE, "respondent": p, "campaign": "c", "replicate": 1, "source": "csv",
+         "probability": [0.01, 0.04][n % 2], "stratum": ["north", None][n % 2],
+         "loaded_at": datetime.now(UTC), "excluded": None if n < 400 else "asked_not_to"}
+        for n, p in enumerate(who)
+    ]  # fmt: skip
+    with writing(engine) as db:
+        db.execute(insert(table_of(Campaign)), [campaign])
+        db.execute(insert(table_of(SampleNumber)), drawn)
+    draw = draw_of(engine, WAVE)
+    assert draw is not None and len(draw) == 400
+    assert draw[who[0]] == ("north", 100) and draw[who[1]] == ("", 25)
+    made = draft(engine, instrument(), WAVE, tmp_path, plan)
+    assert made.table.basis.respondents == 400
+    given = {(e.service, e.measure): e.share for e in made.table.estimates if not e.domain}
+    [health] = [
+        f.share for f in table_16_6_2(engine, instrument(), WAVE, draw=draw).estimates
+        if (f.service, f.measure, f.domain) == ("health", "overall", ())
+    ]  # fmt: skip
+    flat = draft(engine, instrument(), WAVE, tmp_path, ReleasePlan())
+    assert flat.table.basis.respondents == 600 and flat.draw is None and flat.material != made.material
+    assert given["health", "overall"] == health
+    report = quality(
+        engine, instrument(), WAVE, made=date(2026, 11, 20), draw=made.draw, probability_sample=True
+    ).quality
+    assert {(p.every.service, p.every.measure): p.every.share for p in report.figures} == given
     engine.dispose()
 
 

@@ -37,6 +37,7 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
         """How good a wave's data are: response, break-off, missing answers, doubtful interviews, coverage."""
         from datetime import UTC, datetime
 
+        from storage.analysis.making import planned_draw
         from storage.analysis.plan import load_plan
         from storage.analysis.quality import aapor_rates
         from storage.analysis.quality import quality as report_of
@@ -55,7 +56,7 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
         made = report_of(
             engine, instrument, name, made=datetime.now(UTC).date(), rates=aapor_rates(engine, name),
             margins=plan.margins, wealth=plan.wealth, limits=plan.limits, fewest=plan.fewest,
-            probability_sample=plan.probability_sample,
+            probability_sample=plan.probability_sample, draw=planned_draw(engine, name, plan),
         )  # fmt: skip
         engine.dispose()
         if not made.quality.interviews:

@@ -81,7 +81,15 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
         engine = open_engine(settings.database_url)
         check_schema(engine)
         with _bars() as told:
-            made = making.draft(engine, instrument, wave or ours.id, settings.releases_dir, plan, told=told)
+            made = making.draft(
+                engine,
+                instrument,
+                wave or ours.id,
+                settings.releases_dir,
+                plan,
+                told=told,
+                simulated=simulated,
+            )
         _say_draft(made, _labels(ours), everything, dry_run)
         if dry_run:
             typer.echo("Nothing was written.")
@@ -94,9 +102,9 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
         report = quality(
             engine, instrument, name, made=datetime.now(UTC).date(), rates=aapor_rates(engine, name),
             margins=plan.margins, wealth=plan.wealth, limits=plan.limits, fewest=plan.fewest,
-            probability_sample=plan.probability_sample,
+            probability_sample=plan.probability_sample, draw=made.draw, simulated=simulated,
         )  # fmt: skip
-        if making.material_of(engine, instrument, name) != made.material:
+        if making.material_of(engine, instrument, name, plan.wealth, made.draw, simulated) != made.material:
             raise ReleaseError(f"wave {name}: answers came in meanwhile; make the release again")
         beside = public_files(
             report.quality, instrument, plan.rules,

@@ -19,12 +19,15 @@ SIMULATOR = "simulator"  # aggregator of interviews that nobody dialled for
 _interview = table_of(Interview)
 
 
-def counted(instrument: Instrument, wave: str | None = None) -> tuple[ColumnElement[bool], ...]:
-    """The conditions on `interview`; of one wave, or of all."""
+def counted(
+    instrument: Instrument, wave: str | None = None, simulated: bool = True
+) -> tuple[ColumnElement[bool], ...]:
+    """The conditions on `interview`; of one wave, or of all. simulated: also those nobody dialled for."""
     return (
         _interview.c.counted,
         _interview.c.disposition != WITHDRAWN,
         _interview.c.disposition != QUOTA_FULL,
         _interview.c.instrument.startswith(f"{instrument.id}@", autoescape=True),
         *(() if wave is None else (_interview.c.wave == wave,)),
+        *(() if simulated else (_interview.c.aggregator.is_distinct_from(SIMULATOR),)),
     )

@@ -16,15 +16,16 @@ from sqlalchemy import Engine, select
 from flows.instrument import Instrument
 from storage.analysis import release as released
 from storage.analysis.counted import counted
+from storage.analysis.domains import Wealth
 from storage.analysis.estimates import Estimate
 from storage.analysis.labels import labels_of
 from storage.analysis.plan import ReleasePlan
 from storage.analysis.publishing import LICENCE, About, Sdmx, publish
 from storage.analysis.release import ReleaseError
 from storage.analysis.sheets import Progress
-from storage.analysis.table import Table, table_16_6_2
+from storage.analysis.table import Draw, Table, table_16_6_2
 from storage.database import reading
-from storage.models import Interview, table_of
+from storage.models import Interview, SampleNumber, table_of
 
 _TRIES = 3  # at a table under which no interview changes
 
@@ -39,6 +40,7 @@ class Draft:
     table: Table
     marked: tuple[Estimate, ...]
     material: str
+    draw: Draw | None = None  # what gave strata and base weights; None: all alike
 
     @property
     def hidden(self) -> tuple[Estimate, ...]:
@@ -64,20 +66,24 @@ def draft(
     out: Path,
     plan: ReleasePlan,
     told: Progress | None = None,
+    simulated: bool = False,
 ) -> Draft:
     """The wave's figures as the rules would let them out, beside the versions that are out already.
 
-    Raises ReleaseError where there is nothing to publish or nothing that could be hidden safely, RakingError
-    where margins and respondents do not fit, NoMarks.
+    simulated: with interviews that nobody dialled for; else they are left out, as if never held.
+    Raises ReleaseError where there is nothing to publish or nothing that could be hidden safely, or the
+    plan's draw is missing; RakingError where margins and respondents do not fit; NoMarks.
     """
     earlier = released.all_versions(out, wave)
+    draw = planned_draw(engine, wave, plan)
     for _ in range(_TRIES):
-        material = material_of(engine, instrument, wave)
+        material = material_of(engine, instrument, wave, plan.wealth, draw, simulated)
         table = table_16_6_2(
             engine, instrument, wave, margins=plan.margins, wealth=plan.wealth, crosses=plan.crosses,
-            limits=plan.limits, fewest=plan.fewest, probability_sample=plan.probability_sample, told=told,
+            limits=plan.limits, fewest=plan.fewest, probability_sample=plan.probability_sample,
+            draw=draw, simulated=simulated, told=told,
         )  # fmt: skip
-        if material == material_of(engine, instrument, wave):
+        if material == material_of(engine, instrument, wave, plan.wealth, draw, simulated):
             break
     else:
         raise ReleaseError(
@@ -85,7 +91,10 @@ def draft(
         )
     if not table.basis.respondents:
         known = f"{table.basis.interviews} interviews, but none that answered a question about a service"
-        raise ReleaseError(f"wave {wave}: {known}; check the wave's id (main.py release list), or wait")
+        fix = "check the wave's id (main.py release list), or wait"
+        if not simulated:
+            fix += "; made-up interviews only count with --simulated"
+        raise ReleaseError(f"wave {wave}: {known}; {fix}")
     if told is not None:
         told("applying the rules", 0, 1)
     try:
@@ -94,7 +103,7 @@ def draft(
         raise ReleaseError(f"wave {wave}: {error}") from None
     if told is not None:
         told("applying the rules", 1, 1)
-    return Draft(table, tuple(marked), material)
+    return Draft(table, tuple(marked), material, draw)
 
 
 def make_release(
@@ -146,15 +155,55 @@ def make_release(
     )  # fmt: skip
 
 
-def material_of(engine: Engine, instrument: Instrument, wave: str) -> str:
-    """Digest of the interviews that the wave's figures rest on, each with its version.
+def draw_of(engine: Engine, wave: str) -> dict[str, tuple[str, float]] | None:
+    """The wave's sample as drawn: respondent -> (stratum, base weight 1/probability). None: there is none.
 
-    Two tables with the same one rest on the same answers of the same people.
+    Numbers without a probability, and those excluded before anybody wrote to them, are not in it.
+    """
+    c = table_of(SampleNumber).c
+    query = select(c.respondent, c.stratum, c.probability).where(
+        c.wave == wave, c.probability > 0, c.excluded.is_(None)
+    )
+    with reading(engine) as db:
+        return {r.respondent: (r.stratum or "", 1 / r.probability) for r in db.execute(query)} or None
+
+
+def planned_draw(engine: Engine, wave: str, plan: ReleasePlan) -> Draw | None:
+    """The draw that the plan weights with; None if it calls the wave no probability sample.
+
+    Raises ReleaseError where it does and the wave has no sample with probabilities.
+    """
+    if not plan.probability_sample:
+        return None
+    draw = draw_of(engine, wave)
+    if draw is None:
+        raise ReleaseError(
+            f"wave {wave}: probability_sample = true, but its sample has no probabilities; load the sample"
+            " with them (main.py campaign load), or set probability_sample = false in the release file"
+        )
+    return draw
+
+
+def material_of(
+    engine: Engine,
+    instrument: Instrument,
+    wave: str,
+    wealth: Wealth | None = None,
+    draw: Draw | None = None,
+    simulated: bool = False,
+) -> str:
+    """Digest of what the wave's figures rest on: the interviews, each with its version, and the wealth score.
+
+    Two tables with the same one rest on the same answers of the same people, in the same categories: a
+    wealth score with other cuts moves people between fifths. `draw`, `simulated` as of the table: whoever
+    it leaves out is left out here.
     """
     c = table_of(Interview).c
-    seen = sha256()
-    query = select(c.id, c.version).where(*counted(instrument, wave)).order_by(c.id)
+    seen = sha256(b"" if wealth is None else f"{wealth!r}\n".encode())
+    query = select(c.id, c.version, c.respondent)
+    query = query.where(*counted(instrument, wave, simulated)).order_by(c.id)
     with reading(engine) as db:
         for rows in db.execute(query, execution_options={"yield_per": 20_000}).partitions():
-            seen.update("".join(f"{row.id} {row.version}\n" for row in rows).encode())
+            kept = rows if draw is None else [row for row in rows if row.respondent in draw]
+            seen.update("".join(f"{row.id} {row.version}\n" for row in kept).encode())
     return seen.hexdigest()

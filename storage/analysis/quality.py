@@ -53,6 +53,7 @@ from storage.analysis.sensitivity import (
     respondents_of,
 )
 from storage.analysis.sheets import Progress, read_groups, read_sheet
+from storage.analysis.table import Draw, drawn_only
 from storage.database import reading
 from storage.models import COMPLETE, IN_PROGRESS
 
@@ -211,11 +212,14 @@ def quality(
     limits: Limits | None = None,
     fewest: int = 1,
     probability_sample: bool = False,
+    draw: Draw | None = None,
+    simulated: bool = True,
     thresholds: Thresholds | None = None,
     told: Progress | None = None,
 ) -> Report:
     """The exact report of one wave, from one state of the database, with the arguments of its table.
 
+    draw, simulated: of the figures, coverage and weights; all else is of every interview of the wave.
     Raises NoMarks, and RakingError where margins and respondents do not fit.
     """
     limit = thresholds or Thresholds()
@@ -230,10 +234,12 @@ def quality(
         flags = find_flags(db, instrument, wave, papers, went, limit)
         doubtful = respondents_of(db, flags.doubtful)
         said("looking for flags", 1, 1)
-        sheets = [read_sheet(db, group, wave, said, pseudonyms=True) for group in groups]
+        figured = groups if simulated else read_groups(db, instrument, wave, simulated)[1]
+        sheets = [read_sheet(db, group, wave, said, pseudonyms=True) for group in figured]
+    sheets = drawn_only(sheets, draw)
     national = National(
         instrument, wave, basis.period, margins=margins, wealth=wealth, limits=limits, fewest=fewest,
-        probability_sample=probability_sample,
+        probability_sample=probability_sample, draw=draw,
     )  # fmt: skip
     figures, weights, refused = national.compare(sheets, doubtful)
     interviews = sum(went.dispositions.values())

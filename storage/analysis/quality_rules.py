@@ -139,7 +139,7 @@ def _rates(ours: _Public, rates: Rates | None) -> Rates | None:
     }
     return Rates(
         counts,
-        _round(rates.e, 3),
+        None if any(hidden) else _round(rates.e, 3),  # with the shown groups it would give a hidden one
         tuple(replace(r, value=None if any(hidden) else _round(r.value, 3)) for r in rates.rates),
     )
 

@@ -158,7 +158,8 @@ def _draft(
 ) -> tuple[str, int, int]:
     from storage.analysis.making import draft
 
-    made = draft(engine, instrument, wave, out, plan)
+    before = latest(out, wave)  # a demonstration stays one
+    made = draft(engine, instrument, wave, out, plan, simulated=before is not None and bool(before.simulated))
     left = [rounded(e, decimals(e, plan.rules.display), plan.rules.disclosure) for e in made.marked]
     margins = plan.margins.tables if plan.margins else ()
     release = Release(
@@ -177,7 +178,7 @@ def _draft(
 def _query(
     engine: Engine, instrument: Instrument, out: Path, question: Asked, plan: "ReleasePlan"
 ) -> tuple[str, int, int]:
-    from storage.analysis.making import material_of
+    from storage.analysis.making import material_of, planned_draw
     from storage.analysis.table import table_16_6_2
 
     released = latest(out, question.wave)
@@ -197,13 +198,15 @@ def _query(
     wanted = question.variables
     if len(wanted) == 2 and wanted not in crosses and wanted[::-1] not in crosses:
         crosses.add(wanted)
+    draw, simulated = planned_draw(engine, question.wave, plan), bool(released.simulated)
     table = table_16_6_2(
         engine, instrument, question.wave, margins=plan.margins, wealth=plan.wealth,
         crosses=[(a, b) for a, b in sorted(crosses)], limits=plan.limits, fewest=plan.fewest,
-        probability_sample=plan.probability_sample,
+        probability_sample=plan.probability_sample, draw=draw, simulated=simulated,
     )  # fmt: skip
     exact = [e for e in table.estimates if (e.service, e.measure) == (question.service, question.measure)]
-    found = serve(query, released, exact, material_of(engine, instrument, question.wave))
+    material = material_of(engine, instrument, question.wave, plan.wealth, draw, simulated)
+    found = serve(query, released, exact, material)
     hidden = sum(e.mark in ("c", "u") for e in found)
     figures = [asdict(e) for e in found]
     text = json.dumps({"figures": figures, "caution": released.caution, "version": released.version})

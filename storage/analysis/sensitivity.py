@@ -19,7 +19,7 @@ from storage.analysis.margins import Margins
 from storage.analysis.raking import Limits, RakingError
 from storage.analysis.shares import item_states
 from storage.analysis.sheets import Sheet
-from storage.analysis.table import File, file_of, service_figures
+from storage.analysis.table import Draw, File, file_of, service_figures
 from storage.database import among
 from storage.models import Interview, table_of
 
@@ -115,14 +115,16 @@ class National:
         limits: Limits | None = None,
         fewest: int = 1,
         probability_sample: bool = False,
+        draw: Draw | None = None,
     ):
         self.instrument, self.wave, self.period = instrument, wave, period
-        self.margins, self.limits, self.fewest = margins, limits, fewest
+        self.margins, self.limits, self.fewest, self.draw = margins, limits, fewest, draw
         self.known = variables(instrument, wealth)
-        self.notes = (*(() if margins else (UNWEIGHTED,)), *(() if probability_sample else (MODELLED,)))
+        unweighted = () if margins or draw is not None else (UNWEIGHTED,)
+        self.notes = (*unweighted, *(() if probability_sample else (MODELLED,)))
 
     def figures(self, sheets: Sequence[Sheet]) -> tuple[list[Estimate], list[Weighting]]:
-        """As `table_16_6_2` computes them. Raises RakingError."""
+        """As `table_16_6_2` computes them, of sheets with nobody outside the draw. Raises RakingError."""
         estimates: list[Estimate] = []
         weightings: list[Weighting] = []
         files: dict[bool | str, File] = {}
@@ -132,7 +134,9 @@ class National:
             block = self.instrument.blocks[item.block].id
             key = block if any(block in sheet.given for sheet in sheets) else True
             if key not in files:
-                files[key] = file_of(sheets, block, self.known, self.margins, self.limits, self.fewest, None)
+                files[key] = file_of(
+                    sheets, block, self.known, self.margins, self.limits, self.fewest, self.draw
+                )
                 weightings += _weighting("" if key is True else block, files[key])
             states = item_states(self.instrument, service, [(s.group.instrument, s.marks) for s in sheets])
             for found in service_figures(files[key], states, [()], self.known):

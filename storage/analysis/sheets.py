@@ -55,6 +55,7 @@ class Group:
     probabilities: Mapping[str, float]  # block -> of having been drawn
     told: str | None  # the same as the database has it
     interviews: int
+    simulated: bool = True  # those that nobody dialled for are among them
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +68,10 @@ class Sheet:
     pseudonyms: tuple[str, ...]  # only if asked for
 
 
-def read_groups(db: Connection, instrument: Instrument, wave: str) -> tuple[Basis, list[Group]]:
-    """What there is of the wave, and its groups. Raises NoMarks."""
+def read_groups(
+    db: Connection, instrument: Instrument, wave: str, simulated: bool = True
+) -> tuple[Basis, list[Group]]:
+    """What there is of the wave, and its groups. simulated: see `counted`. Raises NoMarks."""
     c = _interview.c
     rows = db.execute(
         select(
@@ -76,7 +79,7 @@ def read_groups(db: Connection, instrument: Instrument, wave: str) -> tuple[Basi
             func.max(c.last_at), func.sum(case((c.aggregator == SIMULATOR, 1), else_=0)),
             func.sum(case((c.marks.is_(None), 1), else_=0)),
         )
-        .where(*counted(instrument, wave))
+        .where(*counted(instrument, wave, simulated))
         .group_by(c.instrument, c.probabilities)
         .order_by(c.instrument, c.probabilities)
     ).all()  # fmt: skip
@@ -88,7 +91,7 @@ def read_groups(db: Connection, instrument: Instrument, wave: str) -> tuple[Basi
                 f"wave {wave}: {unmarked} interviews on {reference} have no marks; run"
                 " `python main.py migrate` with that version of the instrument, then try again"
             )
-        groups.append(Group(version, json.loads(told or "{}"), told, interviews))
+        groups.append(Group(version, json.loads(told or "{}"), told, interviews, simulated))
     basis = Basis(
         wave=wave,
         period=str(max((last.year for _, _, _, _, last, *_ in rows), default="")),
@@ -96,7 +99,7 @@ def read_groups(db: Connection, instrument: Instrument, wave: str) -> tuple[Basi
         last_date=max((last.date() for *_, last, _, _ in rows), default=None),
         instruments=tuple(dict.fromkeys(reference for reference, *_ in rows)),
         interviews=sum(g.interviews for g in groups),
-        simulated=sum(int(simulated) for *_, simulated, _ in rows),
+        simulated=sum(int(made_up) for *_, made_up, _ in rows),
         respondents=0,
     )
     return basis, groups
@@ -115,7 +118,7 @@ def read_sheet(
     if pseudonyms:
         line = c.respondent.concat(line)
     query = select(line).where(
-        *counted(instrument, wave),
+        *counted(instrument, wave, group.simulated),
         c.instrument == instrument.reference,
         c.probabilities.is_(None) if group.told is None else c.probabilities == group.told,
     )

@@ -65,6 +65,7 @@ def table_16_6_2(
     fewest: int = 1,
     draw: Draw | None = None,
     probability_sample: bool = False,
+    simulated: bool = True,
     period: str = "",
     told: Progress | None = None,
 ) -> Table:
@@ -72,8 +73,9 @@ def table_16_6_2(
 
     Without `margins` unweighted, and noted so; `limits` caps the weights; a margin's category with fewer
     than `fewest` respondents joins another by the file's rule. Without `draw` all respondents are one
-    stratum of base weight 1; with it, each respondent must be in it. `period`: the year, by default that
-    in which the last interview began. Nothing is suppressed here. Raises RakingError, NoMarks, ValueError.
+    stratum of base weight 1; with it only those in it are respondents, with its strata and base weights:
+    nobody knows the chance of the others. `simulated`: see `counted`. `period`: the year, by default that in
+    which the last interview began. Nothing is suppressed here. Raises RakingError, NoMarks, ValueError.
     """
     known = variables(instrument, wealth)
     ids = [v.id for v in known]
@@ -84,13 +86,17 @@ def table_16_6_2(
             )
     said: Progress = told or (lambda what, done, total: None)
     with reading(engine) as db:
-        basis, groups = read_groups(db, instrument, wave)
+        basis, groups = read_groups(db, instrument, wave, simulated)
         sheets = [read_sheet(db, group, wave, said, draw is not None) for group in groups]
+    sheets = drawn_only(sheets, draw)
     basis = replace(
         basis, period=period or basis.period, respondents=sum(len(sheet.marks) for sheet in sheets)
     )
     breakdowns: list[tuple[str, ...]] = [(), *((i,) for i in ids), *crosses]
-    notes = (*(() if margins else (UNWEIGHTED,)), *(() if probability_sample else (MODELLED,)))
+    notes = (
+        *(() if margins or draw is not None else (UNWEIGHTED,)),
+        *(() if probability_sample else (MODELLED,)),
+    )
     estimates: list[Estimate] = []
     rakings: dict[str, RakingReport] = {}
     files: dict[bool | str, File] = {}
@@ -178,6 +184,19 @@ def file_of(
     return File(cell, codes, design_cell, design, raked.report)
 
 
+def drawn_only(sheets: Sequence[Sheet], draw: Draw | None) -> list[Sheet]:
+    """The sheets, which must have pseudonyms, without whoever is not in the draw; None: with everybody."""
+    if draw is None:
+        return list(sheets)
+    kept = []
+    for sheet in sheets:
+        keep = np.array([p in draw for p in sheet.pseudonyms], dtype=np.bool_)
+        given = {block: rows[keep] for block, rows in sheet.given.items()}
+        names = tuple(p for p in sheet.pseudonyms if p in draw)
+        kept.append(replace(sheet, marks=np.asfortranarray(sheet.marks[keep]), given=given, pseudonyms=names))
+    return kept
+
+
 def _draws(sheets: Sequence[Sheet], block: str, draw: Draw | None) -> tuple[Ints, Floats, np.ndarray]:
     """Stratum, base weight, and whether given the block, of each row."""
     names: dict[str, int] = {}
@@ -188,11 +207,6 @@ def _draws(sheets: Sequence[Sheet], block: str, draw: Draw | None) -> tuple[Ints
         weight = np.full(n, 1 / sheet.group.probabilities.get(block, 1.0))
         stratum = np.zeros(n, dtype=np.int64)
         if draw is not None:
-            missing = sum(p not in draw for p in sheet.pseudonyms)
-            if missing:
-                raise ValueError(
-                    f"{missing} respondents are not in the draw: give all of them a stratum and a base weight"
-                )
             for k, pseudonym in enumerate(sheet.pseudonyms):
                 name, drawn = draw[pseudonym]
                 stratum[k] = names.setdefault(name, len(names))
@@ -272,7 +286,7 @@ def respondent_weights(
     known = variables(instrument, wealth)
     with reading(engine) as db:
         _, groups = read_groups(db, instrument, wave)
-        sheets = [read_sheet(db, group, wave, pseudonyms=True) for group in groups]
+        sheets = drawn_only([read_sheet(db, group, wave, pseudonyms=True) for group in groups], draw)
     names = np.array([p for sheet in sheets for p in sheet.pseudonyms], dtype=object)
     found = {}
     for block in dict.fromkeys(instrument.blocks[i.block].id for i in instrument.items if i.role == OVERALL):
