@@ -237,6 +237,7 @@ def work(
         Habits(
             rate=Rate(settings.sms_per_second, settings.network_per_second),
             hours={w.id: w.contacting for w in waves},
+            openings={w.id: w.opening for w in waves},
             directory_days=settings.directory_days,
         ),
     )

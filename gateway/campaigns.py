@@ -7,7 +7,8 @@
     the last message did not arrive    nothing more: there is nothing to remind of
 
 A number is written to in the language that its respondent chose last, else that of its row in the sample,
-else the wave's first. Only within the wave's hours, only while it is open, and only so many at a time that
+else the wave's first. Only within the wave's hours, only while it is open (the operator's
+word before its times), and only so many at a time that
 the outbox holds a few minutes' sending: so what a message says is of now, and a pause leaves little behind.
 
 `look_at` decides, and is pure. What is asked for here still passes `dispatch.py`, which asks again at the
@@ -39,6 +40,7 @@ from storage.record import find_interview
 from storage.respondents import Pseudonyms
 from storage.sample import Number
 from storage.sealing import Seal
+from storage.waves import is_open, read_words
 
 BREAK_OFF_REMINDER = "reminder_break_off"
 _NOT_GONE = (DUE, SENDING, HELD)
@@ -122,11 +124,13 @@ class Campaigns:
     def look(self) -> int:
         """Look at the numbers of every running campaign whose time has come; messages written."""
         now, written = self.clock(), 0
-        for campaign in running_campaigns(self._engine()):
+        running = running_campaigns(self._engine())
+        words = read_words(self._engine()) if running else {}
+        for campaign in running:
             wave = self.waves.get(campaign.wave)
             if wave is None:
                 log.warning("campaign %s is of a wave that no file here is of", campaign.id)
-            elif wave.contacting.allows(now) and wave.opening.is_open(now):
+            elif wave.contacting.allows(now) and is_open(wave.opening, words.get(wave.id), now):
                 written += self._look(campaign, wave, now)
         return written
 

@@ -3,6 +3,7 @@
     may it go?   opted out, withdrawn, no number, too late, came by themselves: cancelled
                  its campaign stopped: cancelled; paused: later
                  no account at its aggregator: held
+                 an invitation or reminder into a wave that is closed: later
                  an invitation, reminder, thanks or results outside its wave's hours: later
                  the sender paused, or too fast: later
     claim it     from here on nobody else sends it
@@ -28,7 +29,7 @@ import redis
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from flows.fielding import Contact
+from flows.fielding import Contact, Opening
 from flows.gsm import parts
 from gateway.sending import Sender, SendError
 from storage import outbox, sweep
@@ -36,6 +37,7 @@ from storage.database import open_engine
 from storage.live import opted_out_key
 from storage.rates import Gate, Rate, paused_senders
 from storage.sealing import Seal, SealError
+from storage.waves import is_open, read_words
 
 #: Kinds that go whenever they are due, and past the rest in the rate: somebody is waiting for them.
 AWAITED = ("reply", "confirmation")
@@ -46,6 +48,7 @@ _MOST = 500  # jobs that wait: more would only be forgotten with the queue
 _TURN, _SWEEP, _FORGET = (f"dial16:outbox:{what}" for what in ("turn", "sweep", "forget"))
 _FORGET_MS = 600_000
 _TURN_MS = 900
+_CLOSED = timedelta(minutes=10)  # until a message into a closed wave is looked at again
 
 log = logging.getLogger("dial16.sending")
 
@@ -57,6 +60,7 @@ class Habits:
     rate: Rate = field(default_factory=Rate)
     contact: Contact = field(default_factory=Contact)  # of waves that have none of their own below
     hours: Mapping[str, Contact] = field(default_factory=dict)  # by wave id
+    openings: Mapping[str, Opening] = field(default_factory=dict)  # by wave id; not named: always
     directory_days: int = 90
     backoff_seconds: tuple[float, ...] = (15, 60, 240, 960)  # after the first, second, .. failed try
     stuck_seconds: float = 300  # well beyond a job's time-out
@@ -133,6 +137,9 @@ class Dispatch:
         if message.kind in UNASKED and (opens := contact.next_open(now)) > now:
             outbox.defer(self.engine, message.id, opens)
             return "quiet hours"
+        if message.kind in (outbox.INVITATION, outbox.REMINDER) and not self._is_open(message.wave, now):
+            outbox.defer(self.engine, message.id, now + _CLOSED)  # it may be opened again
+            return "wave closed"
         try:
             msisdn = self.seal.open(message.sealed or "", message.respondent)
         except SealError as error:
@@ -153,6 +160,10 @@ class Dispatch:
         if message.kind in UNASKED and (halted := self._halt(message)):
             return halted
         return self._send_claimed(account, message, msisdn)
+
+    def _is_open(self, wave: str | None, now: datetime) -> bool:
+        opening = self.habits.openings.get(wave or "", Opening())
+        return is_open(opening, read_words(self.engine).get(wave or ""), now)
 
     def _halt(self, message: outbox.Message) -> str:
         """Of a claimed message: whether the live store knows of an opt-out, which the record may be

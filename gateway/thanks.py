@@ -30,6 +30,7 @@ from gateway.dispatch import Dispatch
 from gateway.sending import Sender, SendError
 from storage import airtime, airtime_sweep
 from storage.airtime import Payment
+from storage.live import opted_out_key
 from storage.rates import paused_senders
 from storage.sealing import SealError
 
@@ -41,6 +42,7 @@ _TURN, _SWEEP, _ALL = (f"dial16:airtime:{what}" for what in ("turn", "sweep", "a
 _TURN_MS = 900
 _ALL_MS = 600_000
 _RECENT = timedelta(hours=1)  # who completed since then is awake; and what each sweep looks through
+_HEARD = timedelta(minutes=5)  # until the record surely knows of an opt-out that the live store has
 _SILENT = timedelta(hours=1)  # an order of which nothing is heard is looked up, and again
 _LOOKUPS = 10  # a sweep
 
@@ -83,6 +85,9 @@ class Thanking:
                 log.error("payment %s waits: %s", payment.id, error)
                 airtime.defer(d.engine, payment.id, now + _SILENT, now)
                 return "not opened"
+            if d.live.exists(opted_out_key(payment.respondent)):  # the record will say so within seconds
+                airtime.defer(d.engine, payment.id, now + _HEARD, now)
+                return "opted out"
             wait = d.gate.ask(payment.aggregator, SENDER, None, 1, urgent=False)
             if wait is None:
                 return "paused"
@@ -203,7 +208,9 @@ class Thanking:
         since = None if everything else now - _RECENT
         for wave, thanks in self.thanks.items():
             airtime_sweep.keep_budget(engine, wave, thanks)
-            paying = self.dispatch.accounts.keys()
+            # Where there is a real account the budget is that one's: the simulator takes nothing from it.
+            accounts = self.dispatch.accounts.keys()
+            paying = accounts - {"simulator"} or accounts
             while airtime_sweep.earn(engine, wave, thanks, paying, now, since) == airtime_sweep.MOST:
                 pass
         if lost := airtime_sweep.lose_stuck(engine, now - timedelta(seconds=habits.stuck_seconds), now):

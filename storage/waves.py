@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import redis
 from sqlalchemy import Engine, case, func, insert, select, update
 
+from flows.fielding import Opening
 from storage.database import reading, writing
 from storage.live import WAVES
 from storage.models import COMPLETE, Interview, WaveWord, table_of
@@ -42,6 +43,13 @@ def read_words(engine: Engine) -> dict[str, Word]:
     with reading(engine) as db:
         rows = db.execute(select(_word.c.wave, _word.c.word, _word.c.said_at))
         return {wave: Word(int(at.timestamp() * 1000), word) for wave, word, at in rows}
+
+
+def is_open(opening: Opening, word: Word | None, at: datetime) -> bool:
+    """Whether a wave takes interviews: by the operator's word, else by its file's times. `at`: aware."""
+    if word is None or word.word == TIMES:
+        return opening.is_open(at)
+    return word.word == OPEN
 
 
 def say_word(engine: Engine, wave: str, word: str) -> Word:

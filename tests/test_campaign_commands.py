@@ -9,18 +9,20 @@ import pytest
 import redis
 from typer.testing import CliRunner
 
-from flows.fielding import Contact
+from flows.fielding import Contact, Opening
 from gateway.commands import campaign
 from gateway.dispatch import Dispatch
 from gateway.sampling import SampleError, draw_again
 from gateway.settings import Settings
 from storage.campaigns import CampaignError, find_campaign, set_state
+from storage.database import writing
 from storage.live import opted_out_key
 from storage.outbox import CANCELLED, PAUSED, RUNNING, SENT, STOPPED
+from storage.waves import CLOSE, OPEN, TIMES, say_word
 from tests.at_api import Habits, serving
-from tests.campaign_field import CAMPAIGN, Field, who
+from tests.campaign_field import CAMPAIGN, HOUR, Field, who
 from tests.record_material import WAVE
-from tests.sending_field import KEY, dispatch, work_at
+from tests.sending_field import KEY, MESSAGE, dispatch, work_at
 
 Run = Callable[..., str]
 
@@ -88,6 +90,8 @@ def test_a_campaign_from_a_file(run: Run, field: Field, tmp_path: Path) -> None:
     assert "240000" not in status and "Cancelled: 1 messages." in run("stop", "--yes")
     with pytest.raises(CampaignError, match="is stopped, not paused"):
         run("resume")
+    with pytest.raises(CampaignError, match="is stopped, for good"):
+        run("release", "1")
 
 
 def test_a_campaign_from_a_draw(run: Run, field: Field) -> None:
@@ -135,6 +139,11 @@ def test_files_and_waves_that_cannot_be_used(run: Run, field: Field, tmp_path: P
     field.wave = replace(field.wave, sms_sender="", countries=("+228",))
     with pytest.raises(CampaignError, match="set `sms_sender` in the wave file"):
         run("start")
+    field.wave = replace(field.wave, countries=("+233",))
+    for dry in ([], ["--dry-run"]):
+        with pytest.raises(CampaignError, match="set `sms_sender` in the wave file"):
+            run("load", written(tmp_path, "msisdn\n0240000002\n"), *dry)
+    field.wave = replace(field.wave, countries=("+228",))
     with pytest.raises(CampaignError, match=r"does not serve \+233"):
         run("draw", "5")
 
@@ -172,6 +181,27 @@ def test_each_message_asks_for_its_campaign_when_it_is_sent(field: Field, sender
         0: None, 1: None, 2: "opted_out", 3: "came_by_themselves",
     }  # fmt: skip
     assert set_state(field.engine, CAMPAIGN, STOPPED, field.now) == 0
+
+
+def test_the_operator_s_word_closes_a_wave_to_invitations(field: Field, sender: Dispatch) -> None:
+    field.load(range(3))
+    field.start()
+    field.look(room=1)
+    (message,) = field.messages()
+    say_word(field.engine, WAVE, CLOSE)
+    assert field.look() == [] and sender.send(message["id"]) == "wave closed"
+    assert field.messages()[0]["state"] == "due"
+    over = Opening(closes_at=datetime.now(UTC) - HOUR)
+    field.wave = replace(field.wave, opening=over)
+    sender.habits = replace(sender.habits, openings={WAVE: over})
+    say_word(field.engine, WAVE, TIMES)
+    with writing(field.engine) as db:
+        db.execute(MESSAGE.update().values(not_before=message["not_before"]))
+    assert field.look() == [] and sender.send(message["id"]) == "wave closed"
+    say_word(field.engine, WAVE, OPEN)
+    with writing(field.engine) as db:
+        db.execute(MESSAGE.update().values(not_before=message["not_before"]))
+    assert sender.send(message["id"]) == SENT and len(field.look()) == 2
 
 
 def test_a_wave_has_its_own_hours(field: Field, sender: Dispatch) -> None:

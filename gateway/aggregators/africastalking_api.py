@@ -53,7 +53,7 @@ _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _KEY = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _NAME = re.compile(r"[A-Za-z0-9 ._&-]{1,11}")  # a registered sender name: at most 11 characters
-_SHORT_CODE = re.compile(r"[0-9]{3,15}")
+_SHORT_CODE = re.compile(r"\+?[0-9]{3,15}")  # also a long number, as in `sms_sender`
 _ID = re.compile(r"[!-~]{1,128}")
 _MONEY = re.compile(r"(?:([A-Z]{3}) +)?(-?[0-9]{1,15}(?:\.[0-9]{1,8})?)")
 _WORD = re.compile(r"[A-Za-z]{1,32}")
@@ -394,7 +394,7 @@ def _read_sms(reply: Mapping[str, Any], count: int) -> Sent | SendError:
         return _failure(f"status_{status}", _LOOK)
     message_id = _read_id(recipient.get("messageId"))
     if message_id is None:
-        return _failure("no_message_id", _LOOK)
+        return _failure("no_message_id", _UNKNOWN_LOOK)  # accepted: it may well go
     word = recipient.get("status")
     cost, currency = _read_money(recipient.get("cost"))
     return Sent(

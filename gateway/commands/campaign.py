@@ -41,6 +41,7 @@ Replicates = Annotated[
     int, typer.Option(min=1, max=9999, help="Into how many random parts, to be released in steps.")
 ]
 Aggregator = Annotated[str, typer.Option(help="Whose account sends its messages.")]
+_NO_SENDER = "the wave sends no SMS: set `sms_sender` in the wave file"
 _MOST_FAULTS = 100  # shown; a file with more of them has one fault throughout
 
 
@@ -167,11 +168,14 @@ def commands(
 
         from gateway.campaigns import forecast
         from storage import sample
-        from storage.campaigns import find_campaign
+        from storage.campaigns import CampaignError, find_campaign
+        from storage.outbox import STOPPED
         from storage.progress import to_write_by_language
 
         with opened() as (engine, wave, _):
             found = find_campaign(engine, name or wave.id)
+            if found.state == STOPPED:
+                raise CampaignError(f"campaign {found.id} is stopped, for good: nobody of it is invited")
             if dry_run:
                 numbers = to_write_by_language(engine, found.id, up_to)
                 _show_forecast(forecast(wave, numbers), _money(price), currency)
@@ -198,7 +202,7 @@ def commands(
         with opened() as (engine, wave, _):
             found = find_campaign(engine, name or wave.id)
             if not wave.sms_sender:
-                raise CampaignError("the wave sends no SMS: set `sms_sender` in the wave file")
+                raise CampaignError(_NO_SENDER)
             parts = sample.replicates(engine, found.id)
             first = 1 if not any(released for _, _, released, _ in parts) else 0
             if dry_run:
@@ -284,6 +288,8 @@ def _store(
     from storage.sealing import Seal
 
     now = datetime.now(UTC)
+    if not wave.sms_sender:  # its messages would go without one for good
+        raise CampaignError(_NO_SENDER)
     if aggregator not in AGGREGATORS:
         raise CampaignError(f"there is no aggregator {aggregator!r}; there are {', '.join(AGGREGATORS)}")
     if dry_run:
