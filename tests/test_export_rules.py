@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, text, update
+from sqlalchemy import Engine, insert, text, update
 
 from flows.instrument import Instrument, parse
 from gateway import jobs
@@ -32,11 +32,11 @@ from storage.analysis.dictionary import (
 from storage.analysis.exports import ledger
 from storage.analysis.exports.data_package import digest
 from storage.analysis.exports.formats import EXPORTS, SUMS, export_files, formats_named
-from storage.analysis.exports.microdata import Asked, ExportError, collect
+from storage.analysis.exports.microdata import Asked, ExportError, collect, export_id
 from storage.analysis.exports.public_use import THRESHOLD, protect
 from storage.analysis.views import VIEWS
 from storage.database import migrate, open_engine, reading, writing
-from storage.models import ExportAudit, Interview, table_of
+from storage.models import Campaign, ExportAudit, Interview, SampleNumber, table_of
 from storage.record import close_unfinished
 from tests.export_material import HOSTILE, KEY, NASTY, OPTION, Taken, entries, interviews
 from tests.record_material import SMALL, complete, ended, fold_all, instrument, rows
@@ -119,6 +119,29 @@ def test_no_file_holds_a_name_of_the_database_or_a_time_of_day(
             assert row["respondent"].encode() not in content and row["id"].encode() not in content, path.name
     for row in read(tmp_path / "out"):
         assert not any(len(cell) > 12 and cell[4:5] == "-" and ":" in cell for cell in row.values())
+
+
+def test_the_base_weight_is_that_of_the_sample_and_never_in_the_public_file(
+    engine: Engine, tmp_path: Path
+) -> None:
+    """One respondent was drawn as 1 in 8; the others dialled in."""
+    fold_all(engine, entries(interviews(60)))
+    now = datetime.now(UTC)
+    inside = rows(engine, table_of(Interview))
+    who = next(r for r in inside if r["disposition"] == "complete" and r["aggregator"] != "simulator")
+    campaign = {"id": "c", "wave": who["wave"], "state": "running", "aggregator": "a", "created_at": now,
+                "state_at": now}  # fmt: skip
+    number = {"id": "0" * 32, "wave": who["wave"], "respondent": who["respondent"], "campaign": "c",
+              "replicate": 1, "source": "csv", "probability": 0.125, "loaded_at": now}  # fmt: skip
+    with writing(engine) as db:
+        db.execute(insert(table_of(Campaign)), [campaign])
+        db.execute(insert(table_of(SampleNumber)), [number])
+    found = {r["interview"]: r for r in read(export(engine, tmp_path / "s"))}
+    drawn = found.pop(export_id(KEY, Asked(SCIENTIFIC, "p"), "interview", who["id"]))
+    assert drawn["weight_base"] == "8.0" and {r["weight_base"] for r in found.values()} == {"1.0"}
+    for block in who["blocks"].split():
+        assert float(drawn[f"weight_{block}"]) >= 8
+    assert {r["weight_base"] for r in read(export(engine, tmp_path / "p", PUBLIC))} == {"1.0"}
 
 
 def test_withdrawn_and_made_up_interviews_stay_out(engine: Engine, tmp_path: Path) -> None:

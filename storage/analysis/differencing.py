@@ -10,8 +10,10 @@ Between a release and a query. A query has one wave, one service, one measure an
 rests on the interviews of the newest version, and goes by its rules. If the release holds the table, it is
 the answer. If not, the new table is taken together with everything released: what the release hides is
 hidden in the answer, what it shows is not hidden again, and the new cells are hidden until nothing can be
-reckoned. Two queries about different pairs of variables add nothing to each other beyond their margins,
-and those are the release's.
+reckoned. Each answer is protected against the release, not against other answers: two about pairs of
+variables that share a variable whose one-way figures are hidden might together narrow one of them. Queries
+are for the office's staff, each is written down (`queries`), and answers to be published together go into
+the next version as crosses, where all tables are protected at once.
 """
 
 from collections.abc import Sequence

@@ -244,7 +244,7 @@ def _fill(
     done = 0
     with closing(rows_of_view) as result:  # also when it fails: it holds a cursor of the server
         told("collecting", 0, total)
-        turned = _Turned(instrument, variables, asked, key, list(result.keys()))
+        turned = _Turned(instrument, variables, asked, key, list(result.keys()), _drawn(db, asked))
         for partition in result.partitions():
             rows = [turned(tuple(row)) for row in partition]
             if weighed:
@@ -277,6 +277,17 @@ def _wanted(instrument: Instrument, asked: Asked) -> tuple[str, dict[str, str]]:
     return which, given
 
 
+def _drawn(db: Connection, asked: Asked) -> dict[tuple[str, str], float]:
+    """(wave, respondent) -> base weight of the sample. None in a public file: it would tell the stratum."""
+    if asked.variant == PUBLIC:
+        return {}
+    query = "SELECT wave, respondent, probability FROM sample_number"
+    query += " WHERE probability > 0 AND excluded IS NULL"
+    wave = {} if asked.wave is None else {"wave": asked.wave}
+    found = db.execute(text(query + (" AND wave = :wave" if wave else "")), wave)
+    return {(row.wave, row.respondent): 1 / row.probability for row in found}
+
+
 class _Turned:
     """Turns a row of interviews_wide into one of the file."""
 
@@ -287,7 +298,9 @@ class _Turned:
         asked: Asked,
         key: bytes,
         columns: list[str],
+        drawn: Mapping[tuple[str, str], float],
     ):
+        self.drawn = drawn
         self.instrument, self.asked, self.key = instrument, asked, key
         self.at = {name: n for n, name in enumerate(columns)}
         self.reached = missing_codes(instrument)["not_reached"]
@@ -298,6 +311,10 @@ class _Turned:
     def __call__(self, row: Row) -> list[Any]:
         open_ = self.not_reached(row)
         return [cell(row, open_) for cell in self.cells]
+
+    def base(self, row: Row) -> float:
+        """1 over the probability with which the sample was drawn; 1 for whoever is in none."""
+        return self.drawn.get((row[self.at["wave"]], row[self.at["respondent"]]), 1.0)
 
     def not_reached(self, row: Row) -> list[bool]:
         """Items that the interview was left before: those that its answers do not rule out.
@@ -344,11 +361,15 @@ class _Turned:
         if name == "weight":
             return lambda row, _: None  # put in afterwards
         if name == "weight_base":
-            # Nobody is drawn yet: whoever dials takes part. An instrument's own split is below.
-            return lambda row, _: 1.0
+            return lambda row, _: self.base(row)
         if name.startswith("weight_"):
             block, blocks, chances = name.removeprefix("weight_"), self.at["blocks"], self.at["probabilities"]
-            return lambda row, _: _block_weight(block, row[blocks], row[chances])
+
+            def of_block(row: Row, _: list[bool]) -> float | None:
+                weight = _block_weight(block, row[blocks], row[chances])
+                return None if weight is None else weight * self.base(row)
+
+            return of_block
         place = self.at[name]
         if not variable.codes:
             return lambda row, _: row[place]
