@@ -35,6 +35,7 @@ from gateway.dispatch import Dispatch
 from gateway.faults import where
 from gateway.thanks import Thanking
 from storage.entries import PRIORITY
+from storage.outbox import UNKNOWN
 
 QUEUE = "dial16"
 ANALYSIS = "dial16-analysis"
@@ -108,6 +109,8 @@ def send_message(*messages: str) -> str:
             log.error("message %s: %s", message, type(error).__name__)
             outcome = "error"
         log.debug("message %s: %s", message, outcome)
+        if outcome in (UNKNOWN, "error"):  # slow, or away: the rest get jobs later
+            break
     return outcome
 
 

@@ -43,6 +43,7 @@ from storage.models import (
     Respondent,
     table_of,
 )
+from storage.outbox import OPTED_OUT
 
 DUE, SENDING, SENT, SUCCEEDED, FAILED = "due", "sending", "sent", "succeeded", "failed"
 UNKNOWN, REFUSED_BUDGET, CANCELLED = "unknown", "refused_budget", "cancelled"
@@ -106,10 +107,8 @@ class Payment:
 # ---------------------------------------------------------------- one payment
 
 
-#: Said since they completed, or before: nothing is sent to them.
-_UNWANTED = exists().where(
-    _respondent.c.pseudonym == _payment.c.respondent, _respondent.c.opted_out_at.is_not(None)
-)
+#: Said since they completed, or before, and they have not come back: nothing is sent to them.
+_UNWANTED = exists().where(_respondent.c.pseudonym == _payment.c.respondent, OPTED_OUT)
 _ERASED = exists().where(
     _interview.c.respondent == _payment.c.respondent,
     _interview.c.wave == _payment.c.wave,
@@ -230,7 +229,10 @@ def settle_by_hand(engine: Engine, payment: str, paid: bool, now: datetime) -> b
 def retry_failed(engine: Engine, wave: str, now: datetime) -> int:
     """failed -> due, all of a wave; how many. For after a mend. A key that only a web server or the network
     refused stays, see above."""
-    on_the_way = or_(_payment.c.reason.startswith("http_"), _payment.c.reason == "not_connected")
+    on_the_way = or_(
+        _payment.c.reason.startswith("http_"),
+        _payment.c.reason.in_(("not_connected", "certificate_not_valid")),
+    )
     with writing(engine) as db:
         failed = db.execute(
             update(_payment)

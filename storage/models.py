@@ -90,7 +90,7 @@ _ROOM = {"postgresql_with": {"fillfactor": 70}}
 
 
 class Respondent(SQLModel, table=True):
-    """A person who dialled, by pseudonym."""
+    """A person who dialled, wrote, or is in a sample, by pseudonym."""
 
     pseudonym: str = Field(primary_key=True, sa_type=Text)  # 32 hex
     first_seen_at: datetime = Field(sa_type=Moment)

@@ -23,6 +23,7 @@ from sqlalchemy import (
     update,
 )
 
+from flows.engine import QUOTA_FULL
 from storage.database import Write, among, moments, reading, writing
 from storage.models import (
     COMPLETE,
@@ -35,7 +36,7 @@ from storage.models import (
     SampleNumber,
     table_of,
 )
-from storage.outbox import CANCELLED, INVITATION
+from storage.outbox import CANCELLED, INVITATION, OPTED_OUT
 from storage.outgoing import message_id_of
 from storage.respondents import lock_respondents
 
@@ -86,12 +87,11 @@ def reason_to_leave_alone(invited_since: datetime | None) -> ColumnElement[str |
     elsewhere = exists().where(
         _interview.c.respondent == _sample.c.respondent, _interview.c.wave != _sample.c.wave
     )
-    opted_out = exists().where(
-        _respondent.c.pseudonym == _sample.c.respondent, _respondent.c.opted_out_at.is_not(None)
-    )
+    opted_out = exists().where(_respondent.c.pseudonym == _sample.c.respondent, OPTED_OUT)
     rules: list[tuple[Exists, ColumnElement[str]]] = [(opted_out, literal("opted_out"))]
     for disposition, name in (
         (WITHDRAWN, "withdrawn"), (COMPLETE, "complete"), (REFUSAL, "refused"), (INELIGIBLE, "ineligible"),
+        (QUOTA_FULL, "quota_full"),
     ):  # fmt: skip
         rules.append((here.where(_interview.c.disposition == disposition), literal(name)))
     before = _interview.c.disposition.in_((REFUSAL, WITHDRAWN))

@@ -410,6 +410,10 @@ def test_failed_is_due_again_by_hand_with_a_fresh_key(engine: Engine) -> None:
     assert airtime.retry_failed(engine, WAVE, utc()) == 1
     assert airtime.claim(engine, payment_id, utc()) == SENDING
     assert payment(engine)["key"].endswith("-1")  # a web server's word is not the aggregator's
+    airtime.fail(engine, payment_id, utc(), "certificate_not_valid")
+    assert airtime.retry_failed(engine, WAVE, utc()) == 1
+    assert airtime.claim(engine, payment_id, utc()) == SENDING
+    assert payment(engine)["key"].endswith("-1")  # nor is the network's
 
 
 def test_orders_that_nothing_is_heard_of_are_looked_up_now_and_then(engine: Engine) -> None:

@@ -24,7 +24,7 @@ from gateway.campaigns import BREAK_OFF_REMINDER, forecast, look_at
 from storage import outbox
 from storage.campaigns import CampaignError, Candidate, Contacted, create_campaign, find_campaign, set_state
 from storage.database import reading, writing
-from storage.models import UNFINISHED, Directory, SampleNumber, table_of
+from storage.models import UNFINISHED, Directory, Respondent, SampleNumber, table_of
 from storage.outbox import CANCELLED, DUE, FAILED, PAUSED, RUNNING, STOPPED, claim
 from storage.progress import messages_by_state, numbers_by_state, to_write_by_language
 from storage.respondents import erase
@@ -34,7 +34,7 @@ from tests.campaign_field import CAMPAIGN, DAY, HOUR, MONDAY, SMALL_WAVE, Field,
 from tests.record_material import WAVE
 from tests.sending_field import MESSAGE
 
-SAMPLE = table_of(SampleNumber)
+SAMPLE, RESPONDENT = table_of(SampleNumber), table_of(Respondent)
 INVITATION = "Prompt invitation"
 REMINDER = "Prompt reminder"
 
@@ -356,21 +356,27 @@ def test_who_is_left_alone_keeps_a_row_and_no_number(field: Field) -> None:
     ):  # fmt: skip
         field.dials(n, wave=wave)
         field.ends(n, end)
+    field.dials(12)
+    field.ends(12, "quota_full")
+    field.stops(13)
+    with writing(field.engine) as db:  # and came back
+        back = {"opted_in_at": field.now + HOUR}
+        db.execute(RESPONDENT.update().where(RESPONDENT.c.pseudonym == who(13)).values(**back))
     field.dials(8)
     field.stops(9)
     field.dials(10, wave="earlier")
     field.ends(10, "complete")
     field.stops(10)
-    counts = field.load(range(12))
+    counts = field.load(range(14))
     assert counts == {
-        "loaded": 4, "already": 0, "complete": 1, "refused": 1, "ineligible": 1, "withdrawn": 1,
-        "refused_before": 2, "opted_out": 2,
+        "loaded": 5, "already": 0, "complete": 1, "refused": 1, "ineligible": 1, "withdrawn": 1,
+        "quota_full": 1, "refused_before": 2, "opted_out": 2,
     }  # fmt: skip
-    assert {who(n) for n in (6, 7, 8, 11)} == numbers_kept(field)
+    assert {who(n) for n in (6, 7, 8, 11, 13)} == numbers_kept(field)
     reasons = {r["respondent"]: r["excluded"] for r in sample(field)}
-    assert reasons[who(4)] == "refused_before" and reasons[who(10)] == "opted_out" and len(reasons) == 12
+    assert reasons[who(4)] == "refused_before" and reasons[who(10)] == "opted_out" and len(reasons) == 14
     field.start()
-    assert {n for n, _, _ in field.look()} == {6, 7, 11}
+    assert {n for n, _, _ in field.look()} == {6, 7, 11, 13}
 
 
 def test_who_was_invited_to_another_wave_is_left_to_rest(database_url: str) -> None:

@@ -52,6 +52,7 @@ class Person:
     excluded: str | None = None
     sent: tuple[str, ...] = ()
     stopped: datetime | None = None
+    back: datetime | None = None  # texted the keyword again
     wave: str = WAVE
 
 
@@ -67,7 +68,9 @@ def write(engine: Engine, people: Sequence[Person], first: int = 1) -> None:
         )  # fmt: skip
     for n, p in enumerate(people, first):
         who, interview = f"{n:032x}", f"{n:08x}{p.wave}"
-        rows[Respondent].append({"pseudonym": who, "first_seen_at": RELEASED, "opted_out_at": p.stopped})
+        rows[Respondent].append(
+            {"pseudonym": who, "first_seen_at": RELEASED, "opted_out_at": p.stopped, "opted_in_at": p.back}
+        )
         if p.sample:
             rows[SampleNumber].append(
                 {"id": f"{n:032x}{p.wave}", "wave": p.wave, "respondent": who, "campaign": f"c {p.wave}",
@@ -157,6 +160,7 @@ CASES = [
     (Person(sent=("failed: UserDoesNotExist", "delivered")), "no_reply", "2.2"),
     (Person(sent=("delivered", "due")), "no_reply", "2.2"),
     (Person(sent=("delivered",), stopped=RELEASED + DAY), "opted_out", "2.11"),
+    (Person(sent=("delivered",), stopped=RELEASED + DAY, back=RELEASED + 2 * DAY), "no_reply", "2.2"),
     (Person(sent=("cancelled",), stopped=RELEASED - DAY), "not_attempted", "3.11"),
     # Who was not fielded.
     (Person(released=False), "not_released", None),

@@ -121,7 +121,7 @@ OUTCOMES: dict[int, tuple[str, str | None]] = {
     9500: (DUE, "internal_server_error"), 9501: (DUE, "gateway_error"),
     8429: (DUE, "http_429"), 8503: (DUE, "http_503"), 7002: (DUE, "http_502"), 8400: (FAILED, "http_400"),
     7011: (UNKNOWN, "read_timeout"), 7012: (UNKNOWN, "read_timeout"), 7013: (UNKNOWN, "connection_lost"),
-    7001: (UNKNOWN, "unreadable_reply"), 7021: (FAILED, "no_message_id"), 8504: (UNKNOWN, "http_504"),
+    7001: (UNKNOWN, "unreadable_reply"), 7021: (UNKNOWN, "no_message_id"), 8504: (UNKNOWN, "http_504"),
 }  # fmt: skip
 
 

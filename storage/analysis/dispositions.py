@@ -161,13 +161,14 @@ def _interview_cases(stopped: str, looked: str = "'results_only'") -> str:
 
 
 def _stopped(wave: str, first: str, last: str) -> str:
-    """Opted out after this wave first reached them, and before a later wave did.
+    """Opted out after this wave first reached them, and before a later wave did; and have not come back.
 
     So that a STOP said to a later wave does not turn the non-contacts of an earlier one into refusals.
     By way of `campaign`, which is small and names every wave with a sample: the index of its numbers
     begins with the wave. (SQLite keeps the order of a CROSS JOIN.)
     """
     return f"""(r.opted_out_at IS NOT NULL AND r.opted_out_at >= {first}
+        AND (r.opted_in_at IS NULL OR r.opted_in_at < r.opted_out_at)
         AND NOT EXISTS (SELECT 1 FROM interview l WHERE l.respondent = r.pseudonym
                         AND l.wave <> {wave}
                         AND l.began_at > {last} AND l.began_at <= r.opted_out_at)
