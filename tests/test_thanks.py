@@ -39,6 +39,7 @@ from storage.airtime import (
     UNKNOWN,
 )
 from storage.database import migrate, open_engine
+from storage.live import opted_out_key
 from storage.rates import paused_senders, resume
 from storage.recorder import Recorder, lag
 from storage.sealing import Seal
@@ -175,6 +176,32 @@ def test_each_answer_of_the_aggregator(scripted: AtApi, engine: Engine, redis_ur
         paid = sum(line["state"] == "paid" for line in orders(scripted, *OUTCOMES))
         assert paid <= sum(row["state"] in (SENT, UNKNOWN) for row in payments(engine).values())
         assert balance(engine).reserved == 5 * sum(s in (SENT, UNKNOWN) for s, _, _ in OUTCOMES.values())
+
+
+def test_the_simulator_takes_nothing_from_a_real_account_s_budget(
+    scripted: AtApi, engine: Engine, redis_url: str
+) -> None:
+    fold_all(engine, interview(1, aggregator="simulator") + completed([2]))
+    with office(scripted, engine, redis_url) as made:
+        real = made.dispatch.accounts
+        made.dispatch.accounts = {**real, "simulator": real[AT]}
+        made.sweep(utc())
+        assert set(payments(engine)) == {ident(2)}
+        made.dispatch.accounts = {"simulator": real[AT]}  # a demonstration
+        made.sweep(utc())
+        assert set(payments(engine)) == {ident(1), ident(2)}
+
+
+def test_an_opt_out_that_the_record_has_not_heard_of_is_waited_for(
+    scripted: AtApi, engine: Engine, redis_url: str
+) -> None:
+    fold_all(engine, completed([1]))
+    with office(scripted, engine, redis_url) as made:
+        made.sweep(utc())
+        made.dispatch.live.set(opted_out_key(who(1)), 1)
+        assert made.send(ident(1)) == "opted out"
+        assert stands(engine) == (DUE, None) and payment(engine)["not_before"] > utc() + timedelta(minutes=4)
+        assert orders(scripted, 1) == []
 
 
 @pytest.mark.parametrize(
