@@ -275,6 +275,18 @@ def test_the_job_s_end_in_the_middle_leaves_it_unknown(
     assert (row(engine, 1)["state"], row(engine, 1)["failure_reason"]) == (UNKNOWN, "interrupted")
 
 
+def test_a_job_s_batch_ends_at_a_message_that_may_have_gone(
+    scripted: AtApi, engine: Engine, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was slow, and the job has so many seconds: the rest get another one."""
+    ask_for(engine, [1, 7012, 2])
+    with office(scripted, engine, redis_url) as made:
+        composition = jobs.Composition(lambda now: 0, dispatch=made)
+        monkeypatch.setattr(jobs, "_composition", composition)
+        assert jobs.send_message(ident(1), ident(7012), ident(2)) == UNKNOWN
+    assert [row(engine, n)["state"] for n in (1, 7012, 2)] == [SENT, UNKNOWN, DUE]
+
+
 def test_nothing_in_redis_but_ids(scripted: AtApi, engine: Engine, redis_url: str) -> None:
     ask_for(engine, [1, 2])
     with office(scripted, engine, redis_url) as made:
