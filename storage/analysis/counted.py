@@ -9,8 +9,8 @@ service.
 
 from sqlalchemy import ColumnElement
 
-from flows.engine import QUOTA_FULL
 from flows.instrument import Instrument
+from flows.interview import QUOTA_FULL, RESULTS_ONLY
 from storage.models import WITHDRAWN, Interview, table_of
 
 POSITIVE = (3, 2)  # codes, UN metadata sheet 16.6.2, global reporting
@@ -27,6 +27,7 @@ def counted(
         _interview.c.counted,
         _interview.c.disposition != WITHDRAWN,
         _interview.c.disposition != QUOTA_FULL,
+        _interview.c.disposition != RESULTS_ONLY,
         _interview.c.instrument.startswith(f"{instrument.id}@", autoescape=True),
         *(() if wave is None else (_interview.c.wave == wave,)),
         *(() if simulated else (_interview.c.aggregator.is_distinct_from(SIMULATOR),)),
