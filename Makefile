@@ -19,7 +19,7 @@ demo: $(READY)
 
 test: lint
 	$(BIN)/python main.py check
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 3
 
 lint: $(READY)
 	$(BIN)/ruff check .

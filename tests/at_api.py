@@ -45,7 +45,7 @@ from starlette.routing import Route
 from flows.gsm import parts
 
 E164 = re.compile(r"\+[1-9][0-9]{6,14}")
-SENDER = re.compile(r"[A-Za-z0-9 ._&-]{1,11}|[0-9]{3,15}")
+SENDER = re.compile(r"[A-Za-z0-9 ._&-]{1,11}|\+?[0-9]{3,15}")
 AMOUNT = re.compile(r"([A-Z]{3}) ([0-9]{1,9}(?:\.[0-9]{1,2})?)")
 HTML = "<!DOCTYPE html><html><body><h1>Sorry</h1></body></html>"
 

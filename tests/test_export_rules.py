@@ -424,7 +424,7 @@ def test_a_worker_makes_the_archive_and_the_sweep_takes_it_away(
         close_unfinished=lambda now: 0, make_export=make, sweep_exports=lambda now: []
     )
     jobs.work(redis_url, composition, burst=True)
-    assert "sweep-exports-" in " ".join(queue.scheduled_job_registry.get_job_ids())
+    assert "sweep-exports-" in " ".join(jobs.analysis_queue(queue).scheduled_job_registry.get_job_ids())
     live.close()
 
     path = ledger.file_of(stored, archives, export_row)

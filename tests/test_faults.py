@@ -473,7 +473,7 @@ def test_run_brings_back_each_of_its_children(tmp_path: Path) -> None:
         field = Field(hook, live_url, engine, "run")
 
         async def meanwhile() -> None:
-            names = ["serve", "record", "work", "live store"]
+            names = ["serve", "record", "messages", "analysis", "live store"]
             random.Random("run").shuffle(names)
             for name in names:
                 await field.hops_more(30, 90)

@@ -1,5 +1,6 @@
 """Analysts: a login of their own; and what gateway and workers do for them, composed from the settings."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,8 +33,9 @@ def commands(context: Context) -> typer.Typer:
 
         The password is written to a file that only you may read; it is never shown.
         """
+        import tempfile
+
         from storage.analysis.analyst_role import give_login, take_login
-        from storage.analysis.exports.whole import whole_text
         from storage.database import check_schema, open_engine
 
         settings = context(run_folder=True)
@@ -44,10 +46,18 @@ def commands(context: Context) -> typer.Typer:
             typer.echo(f"{name} is taken away.")
             return
         path = out or Path(f"{name}.pgpass")
-        with whole_text(path) as file:  # if it cannot be written, the login stays as it was
-            login = give_login(engine, name)
-            file.write(login.pgpass())
-        path.chmod(0o600)
+        try:  # first the file, its owner's alone: if it cannot be written, the login stays as it was
+            handle, beside = tempfile.mkstemp(dir=path.parent, prefix=".pgpass.")
+        except OSError as error:
+            raise Refused(f"{path}: cannot be written: {error.strerror}") from None
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                login = give_login(engine, name)
+                file.write(login.pgpass())
+            os.replace(beside, path)
+        except BaseException:
+            Path(beside).unlink(missing_ok=True)
+            raise
         typer.echo(f"{name} {'is made' if login.new else 'has a new password'}: {path}. See docs/api.md.")
 
     return app
