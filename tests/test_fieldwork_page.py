@@ -78,6 +78,7 @@ def url(engine: Engine) -> Iterator[str]:
 
 def sign_in(page: Page) -> None:
     """By keyboard alone: the field has the focus."""
+    expect(page.get_by_label("Staff token")).to_be_focused()
     page.keyboard.type(TOKEN)
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Response and cooperation")).to_be_visible()
