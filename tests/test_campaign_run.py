@@ -8,7 +8,7 @@ from bench.campaign import run, told
 def test_a_campaign_with_refusals_time_outs_opt_outs_and_dead_workers(tmp_path: Path) -> None:
     """Every message ends or is explained, nobody is written to twice or after an opt-out, costs agree."""
     result = run(
-        tmp_path, 200, workers=2, reminders=1, kill_seconds=2.0, most_seconds=240, remember_seconds=3.0
+        tmp_path, 300, workers=2, reminders=1, kill_seconds=2.0, most_seconds=240, remember_seconds=3.0
     )
     assert result.faults == [], told(result, None)
     assert result.kills >= 1 and result.opt_outs == 15
