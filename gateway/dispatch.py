@@ -202,13 +202,13 @@ class Dispatch:
             failure = error
         except BaseException as error:  # the job's time is up, or a bug: it may have been sent
             log.error("message %s unknown: %s", message.id, type(error).__name__)
-            self._keep(lambda: outbox.lose(self.engine, message, "interrupted"))
+            self.keep(lambda: outbox.lose(self.engine, message, "interrupted"))
             if not isinstance(error, Exception):
                 raise
             return outbox.UNKNOWN
         else:
             now = datetime.now(UTC)
-            self._keep(
+            self.keep(
                 lambda: outbox.take(
                     self.engine, message, now,
                     message_id=sent.message_id, status_raw=sent.status_raw, parts=sent.parts,
@@ -216,15 +216,15 @@ class Dispatch:
                     cost_currency=sent.currency or None,
                 )
             )  # fmt: skip
-            self._note(lambda: self.gate.note_success(message.aggregator, message.sender))
+            self.note(lambda: self.gate.note_success(message.aggregator, message.sender))
             return outbox.SENT
         return self._refused(message, failure)
 
     def _refused(self, message: outbox.Message, error: SendError) -> str:
         now = datetime.now(UTC)
         if error.hold:
-            self._keep(lambda: outbox.try_again(self.engine, message.id, now, error.code, counted=False))
-            if self._note(lambda: self.gate.pause(message.aggregator, message.sender, error.code)):
+            self.keep(lambda: outbox.try_again(self.engine, message.id, now, error.code, counted=False))
+            if self.note(lambda: self.gate.pause(message.aggregator, message.sender, error.code)):
                 log.error(
                     "ALARM sender %s at %s is paused: %s. Mend it, then run `main.py sending --resume`",
                     message.sender or "(default)", message.aggregator, error.code,
@@ -233,23 +233,23 @@ class Dispatch:
         if error.alarm:
             log.error("ALARM message %s: %s", message.id, error.code)
         if error.alarm or error.unknown or error.retryable:  # not this number's fault
-            note = self._note(lambda: self.gate.note_failure(message.aggregator, message.sender, error.code))
+            note = self.note(lambda: self.gate.note_failure(message.aggregator, message.sender, error.code))
             if note:
                 log.error(
                     "ALARM sender %s paused for a minute: %s", message.sender or "(default)", error.code
                 )
         if error.unknown:
-            self._keep(lambda: outbox.lose(self.engine, message, error.code))
+            self.keep(lambda: outbox.lose(self.engine, message, error.code))
             return outbox.UNKNOWN
         tries = message.attempts + 1
         if error.retryable and tries < self.habits.most_attempts:
             until = now + timedelta(seconds=self.habits.backoff_seconds[tries - 1])
-            self._keep(lambda: outbox.try_again(self.engine, message.id, until, error.code))
+            self.keep(lambda: outbox.try_again(self.engine, message.id, until, error.code))
             return outbox.DUE
-        self._keep(lambda: outbox.fail(self.engine, message, now, error.code))
+        self.keep(lambda: outbox.fail(self.engine, message, now, error.code))
         return outbox.FAILED
 
-    def _keep(self, write: Callable[[], bool]) -> None:
+    def keep(self, write: Callable[[], bool]) -> None:
         """Write down what happened; worth some seconds' trying, because it will not be known again."""
         for wait in (0.1, 0.3, 1.0, 3.0, 5.0):
             try:
@@ -260,7 +260,7 @@ class Dispatch:
                 time.sleep(wait)
         write()
 
-    def _note(self, note: Callable[[], object]) -> bool:
+    def note(self, note: Callable[[], object]) -> bool:
         """Tell the live store; while it is away, no."""
         try:
             return bool(note())

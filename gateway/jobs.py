@@ -182,9 +182,7 @@ def make_export(export: str) -> None:
         raise RuntimeError("this worker was not composed for exports: start it with `main.py work`")
     try:
         _composition.make_export(export)
-    except (
-        Exception
-    ) as error:  # RQ would keep its text, which may hold an answer; the book of exports says more
+    except Exception as error:  # RQ would keep its text, which may hold an answer
         log.error("export %s: %s at %s", export, type(error).__name__, where(error))
 
 
@@ -260,20 +258,20 @@ def schedule_sweep(queue: Queue, now: datetime) -> None:
     The job's id is that of its ten minutes: a fixed id alone would be taken as long as RQ keeps the
     last run's result, and would lose the next run when that result expires.
     """
-    period = int(SWEEP_EVERY.total_seconds())
-    turn = int(now.timestamp()) // period + 1
-    at = datetime.fromtimestamp(turn * period, UTC)
-    with contextlib.suppress(DuplicateJobError):  # another worker asked first
-        queue.enqueue_at(at, close_stale_interviews, job_id=f"close-stale-interviews-{turn}", unique=True)
+    _every_ten_minutes(queue, close_stale_interviews, "close-stale-interviews", now)
 
 
 def schedule_export_sweep(queue: Queue, now: datetime) -> None:
     """The same for exports."""
+    _every_ten_minutes(analysis_queue(queue), sweep_exports, "sweep-exports", now)
+
+
+def _every_ten_minutes(queue: Queue, job: Callable[[], object], name: str, now: datetime) -> None:
     period = int(SWEEP_EVERY.total_seconds())
     turn = int(now.timestamp()) // period + 1
     at = datetime.fromtimestamp(turn * period, UTC)
-    with contextlib.suppress(DuplicateJobError):
-        analysis_queue(queue).enqueue_at(at, sweep_exports, job_id=f"sweep-exports-{turn}", unique=True)
+    with contextlib.suppress(DuplicateJobError):  # another worker asked first
+        queue.enqueue_at(at, job, job_id=f"{name}-{turn}", unique=True)
 
 
 class Worker(SimpleWorker):

@@ -17,8 +17,7 @@ Logs hold payment ids and codes.
 
 import logging
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -112,18 +111,18 @@ class Thanking:
             failure = error
         except BaseException as error:  # the job's time is up, or a bug: it may have been paid
             log.error("payment %s unknown: %s", payment.id, type(error).__name__)
-            self._keep(lambda: airtime.lose(d.engine, payment.id, datetime.now(UTC), "interrupted"))
+            d.keep(lambda: airtime.lose(d.engine, payment.id, datetime.now(UTC), "interrupted"))
             if not isinstance(error, Exception):
                 raise
             return airtime.UNKNOWN
         else:
-            self._keep(
+            d.keep(
                 lambda: airtime.take(
                     d.engine, payment.id, datetime.now(UTC),
                     request_id=sent.request_id, status_raw=sent.status_raw,
                 )
             )  # fmt: skip
-            self._note(lambda: d.gate.note_success(payment.aggregator, SENDER))
+            d.note(lambda: d.gate.note_success(payment.aggregator, SENDER))
             return airtime.SENT
         return self._refused(payment, failure)
 
@@ -132,7 +131,7 @@ class Thanking:
         # What no aggregator's ledger has said, but a web server or the network.
         on_the_way = code.startswith("http_") or code in ("not_connected", "certificate_not_valid")
         if error.hold:
-            if self._note(lambda: d.gate.pause(payment.aggregator, SENDER, code)):
+            if d.note(lambda: d.gate.pause(payment.aggregator, SENDER, code)):
                 log.error(
                     "ALARM airtime at %s is paused: %s. Mend it, then run `main.py sending --resume`",
                     payment.aggregator, code,
@@ -141,20 +140,20 @@ class Thanking:
             if error.alarm:
                 log.error("ALARM payment %s: %s", payment.id, code)
             if error.alarm or error.unknown or error.retryable:  # not this number's fault
-                self._note(lambda: d.gate.note_failure(payment.aggregator, SENDER, code))
+                d.note(lambda: d.gate.note_failure(payment.aggregator, SENDER, code))
         if error.unknown or (on_the_way and self._validated(payment)):
-            self._keep(lambda: airtime.lose(d.engine, payment.id, now, code))
+            d.keep(lambda: airtime.lose(d.engine, payment.id, now, code))
             return airtime.UNKNOWN
         if error.hold or (error.retryable and payment.attempts < self.habits.most_attempts):
             tries = min(payment.attempts, len(self.habits.backoff_seconds))
             until = now if error.hold else now + timedelta(seconds=self.habits.backoff_seconds[tries - 1])
-            self._keep(
+            d.keep(
                 lambda: airtime.try_again(
                     d.engine, payment.id, now, until, code, refused=not on_the_way, counted=not error.hold
                 )
             )
             return "paused" if error.hold else airtime.DUE
-        self._keep(lambda: airtime.fail(d.engine, payment.id, now, code))
+        d.keep(lambda: airtime.fail(d.engine, payment.id, now, code))
         return airtime.FAILED
 
     def _validated(self, payment: Payment) -> bool:
@@ -164,25 +163,6 @@ class Thanking:
         except SQLAlchemyError:
             return True
         return found is None or found.transaction_id is not None
-
-    def _keep(self, write: Callable[[], bool]) -> None:
-        """Write down what happened; worth some seconds' trying, because it will not be known again."""
-        for wait in (0.1, 0.3, 1.0, 3.0, 5.0):
-            try:
-                write()
-                return
-            except SQLAlchemyError as error:
-                log.warning("outcome not written yet: %s", type(error).__name__)
-                time.sleep(wait)
-        write()
-
-    def _note(self, note: Callable[[], object]) -> bool:
-        """Tell the live store; while it is away, no."""
-        try:
-            return bool(note())
-        except redis.RedisError as error:
-            log.warning("airtime's state not noted: %s", type(error).__name__)
-            return False
 
     # ---- all of them
 

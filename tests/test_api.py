@@ -612,7 +612,7 @@ sys.path.insert(0, {str(HERE)!r})
 from tests.api_material import TOKENS, WAVE, KEY, PUBLIC
 from gateway.analysts import Analysts
 from gateway.app import create_app
-url = "sqlite://" + "//tmp/dial16-none.sqlite3"
+url = "sqlite:///nowhere.sqlite3"
 live = "redis://127.0.0.1:1"
 analysts = Analysts(TOKENS, database_url=url, live_url=live, wave=WAVE, key=KEY, data_dir=Path("."))
 app = create_app(waves=[WAVE], live_url=live, database_url=url, pseudonym_key=KEY,
