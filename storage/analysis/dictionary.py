@@ -412,7 +412,7 @@ def _with_reasons(
     if variable.what == "number":
         return variable
     codes = list(variable.codes)
-    added = [] if variable.item is None or variable.item.role == "consent" else ["not_reached"]
+    added = [] if variable.item is None else ["not_reached"]
     if variable.what == "group" and variable.item is not None:
         # In the views a group without a number is empty, and the reason stands beside it.
         codes += [

@@ -1,10 +1,11 @@
 """Row-level data for others: collected once from one state of the database, then written in any format.
 
-`collect` reads interviews_wide, turns its values into the codes of the file's dictionary, gives every
-interview and respondent an id of the file's own, applies the rule for public use, and keeps the rows in
-a temporary SQLite file, so that a million interviews pass through memory a batch at a time and every
-format is written from the same rows. The rows stand in the order of their new ids, which says nothing of
-when an interview was held, nor where it stands in another file.
+`collect` reads the interviews with their marks, gives every interview and respondent an id of the file's
+own, applies the rule for public use, and keeps the rows in a temporary SQLite file, so that a million
+interviews pass through memory a batch at a time and every format is written from the same rows. The rows
+stand in the order of their new ids, which says nothing of when an interview was held, nor where it stands in
+another file. An interview's answers are kept as one text of marks (`answers`): a format looks up what each
+stands for, and works nothing out twice.
 
 Ids are keyed hashes with the export's variant and purpose in them. Exports of one variant for one purpose
 can be joined with each other, others cannot, and none with the database. (The answers themselves may still
@@ -16,18 +17,20 @@ import hmac
 import json
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import islice
+from operator import getitem, itemgetter
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 
-from flows.instrument import Instrument, Item
-from flows.questionnaire import NONRESPONSE_MARKS, NUMBER_GIVEN, UNANSWERED
+from flows.instrument import Instrument
 from storage.analysis.dictionary import (
     PUBLIC,
     PUBLIC_DISPOSITIONS,
@@ -38,6 +41,7 @@ from storage.analysis.dictionary import (
     long_variables,
     missing_codes,
 )
+from storage.analysis.exports.answers import WITHHELD, Answers, UnknownCode, codes_of
 from storage.analysis.exports.public_use import Protection, protect
 from storage.database import reading
 from storage.models import UNFINISHED, WITHDRAWN
@@ -49,6 +53,7 @@ Row = tuple[Any, ...]
 _BATCH = 2000
 _ID_DIGITS = 24  # 96 bits: no two alike among millions, and too many to try
 _SIMULATOR = "simulator"
+_MARKS = "its marks"  # column of the spool; no variable has a space in its name
 
 
 class ExportError(Exception):
@@ -92,47 +97,71 @@ class Microdata:
     variables: tuple[Variable, ...]  # of the wide file
     long: tuple[Variable, ...]  # of the long file
     count: int  # interviews
-    long_count: int
     waves: tuple[str, ...]
     first_day: str  # ISO; "" without an interview
     last_day: str
     protection: Protection | None  # of a public file
     simulated: int  # interviews left out because nobody dialled for them
     spool: sqlite3.Connection
+    _tallies: dict[str, Counter[Any]] = field(default_factory=dict)
 
     @property
     def language(self) -> str:
         return self.asked.language or self.instrument.default_language
 
-    def rows(self) -> Iterator[Row]:
-        """Rows of the wide file: int, float, text or None, a cell a variable."""
-        cursor = self.spool.execute(f"SELECT {_columns(self.variables)} FROM wide ORDER BY interview")
-        while rows := cursor.fetchmany(_BATCH):
-            yield from rows
+    def codes(self, variable: Variable) -> dict[str, int | None] | None:
+        """Mark -> code, of a variable that `marked` gives the mark of; None where it gives the value."""
+        return codes_of(self.instrument, variable) if _is_marked(variable) else None
 
-    def long_rows(self) -> Iterator[Row]:
-        """Rows of the long file, a row a value of an item, in the order of the wide one."""
-        head = [n for n, v in enumerate(self.variables) if v.name in {w.name for w in self.long}]
-        words = {v.name: {c.code: c.labels[self.language] for c in v.codes} for v in self.variables}
-        missing = {v.name: {c.code for c in v.missing} for v in self.variables}
-        items = [(n, v, v.item) for n, v in enumerate(self.variables) if v.item is not None]
-        for row in self.rows():
-            first = tuple(row[n] for n in head)
-            for n, v, item in items:
-                value = row[n]
-                if value is None:
-                    continue
-                about = (v.name, item.id, item.service or None, item.attribute or None)
-                if v.what == "number":
-                    yield (*first, *about, None, value, 0, None)
-                else:
-                    lacks = int(value in missing[v.name])
-                    yield (*first, *about, value, None, lacks, words[v.name][value])
+    def marked(self) -> Iterator[list[Row]]:
+        """Batches of rows, a cell a variable: the mark that its code is read from (`codes`), or its value."""
+        stored = [v for v in self.variables if not _is_marked(v)]
+        at = {v.name: n for n, v in enumerate(stored)}
+        picked = itemgetter(
+            *(len(stored) + v.item.index if v.item and _is_marked(v) else at[v.name] for v in self.variables)
+        )
+        cursor = self.spool.execute(
+            f"SELECT {_columns(stored)}, {_named(_MARKS)} FROM wide ORDER BY interview"
+        )
+        while rows := cursor.fetchmany(_BATCH):
+            yield [picked((*row[:-1], *row[-1])) for row in rows]
+
+    def rows(self, worded: bool = False) -> Iterator[Row]:
+        """Rows of the wide file: int, float, text or None, a cell a variable. worded: words for each code."""
+        tables: list[dict[Any, Any]] = []
+        for v in self.variables:
+            words = {c.code: c.labels[self.language] for c in v.codes} if worded else {}
+            codes = self.codes(v)
+            tables.append(_Same(words) if codes is None else {m: words.get(c, c) for m, c in codes.items()})
+        for batch in self.marked():
+            for row in batch:
+                yield tuple(map(getitem, tables, row))
 
     def counts(self, variable: Variable) -> dict[int | None, int]:
         """Of a category: code -> interviews; None: empty."""
-        name = _named(variable.name)
-        return dict(self.spool.execute(f"SELECT {name}, COUNT(*) FROM wide GROUP BY {name}").fetchall())
+        if not self._tallies:  # of all at once: that takes one pass over the rows
+            self._tallies.update((v.name, Counter()) for v in self.variables if v.codes)
+            places = [(n, self._tallies[v.name]) for n, v in enumerate(self.variables) if v.codes]
+            for batch in self.marked():
+                columns = list(zip(*batch, strict=True))
+                for n, tally in places:
+                    tally.update(columns[n])
+        counts: dict[int | None, int] = Counter()
+        codes = self.codes(variable)
+        for found, n in self._tallies[variable.name].items():
+            counts[found if codes is None else codes[found]] += n
+        return dict(counts)
+
+
+class _Same(dict[Any, Any]):
+    """What is not in it stands for itself."""
+
+    def __missing__(self, value: Any) -> Any:
+        return value
+
+
+def _is_marked(variable: Variable) -> bool:
+    return variable.item is not None and variable.what != "number"
 
 
 def batches(rows: Iterable[Row], size: int = _BATCH) -> Iterator[list[Row]]:
@@ -176,7 +205,7 @@ def collect(
         spool.executescript(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -65536; BEGIN"
         )
-        spool.execute(f"CREATE TABLE wide ({', '.join(_declared(v) for v in variables)})")
+        _create(spool, variables, asked)
         weighed = _load_weights(spool, weights)
         with reading(engine) as db:
             simulated = _fill(db, spool, instrument, variables, asked, key, weighed, told)
@@ -190,6 +219,8 @@ def collect(
             keys = [v.name for v in key_variables(variables)]
             withheld = missing_codes(instrument)["withheld"]
             protection = protect(spool, keys, withheld, weight="weight" if weighed else "")
+            for variable in key_variables(variables):
+                _withhold(spool, variable, withheld)
         spool.execute("CREATE UNIQUE INDEX ids ON wide (interview)")
         spool.execute("COMMIT")
         yield _described(
@@ -203,10 +234,8 @@ def _described(
 ) -> Microdata:  # fmt: skip
     began = "began_month" if asked.variant == PUBLIC else "began_on"
     count, first, last = spool.execute(f"SELECT COUNT(*), MIN({began}), MAX({began}) FROM wide").fetchone()
-    of_items = " + ".join(f"COUNT({_named(v.name)})" for v in variables if v.item is not None)
     return Microdata(
         asked, instrument, about, now, variables, long_variables(instrument, variables), count,
-        spool.execute(f"SELECT {of_items} FROM wide").fetchone()[0],
         tuple(w for (w,) in spool.execute("SELECT DISTINCT wave FROM wide ORDER BY wave")),
         first or "", last or "", protection, simulated, spool,
     )  # fmt: skip
@@ -218,190 +247,162 @@ def export_id(key: bytes, asked: Asked, what: str, ours: str) -> str:
     The variant is in it too: whoever has both files shall not see which row of one is which of the other.
     Its tag keeps it apart from the pseudonyms made with the same key.
     """
-    tagged = json.dumps(["export", asked.variant, asked.purpose, what, ours]).encode()
-    return hmac.digest(key, tagged, "sha256").hex()[:_ID_DIGITS]
+    return _ids(key, asked, what)(ours)
 
 
-# ---------------------------------------------------------------- from the view
+def _ids(key: bytes, asked: Asked, what: str) -> Callable[[str], str]:
+    head = json.dumps(["export", asked.variant, asked.purpose, what])[:-1]
+
+    def made(ours: str) -> str:
+        return hmac.digest(key, f"{head}, {json.dumps(ours)}]".encode(), "sha256").hex()[:_ID_DIGITS]
+
+    return made
+
+
+# ---------------------------------------------------------------- from the database
 
 
 def _fill(
     db: Connection, spool: sqlite3.Connection, instrument: Instrument, variables: Sequence[Variable],
     asked: Asked, key: bytes, weighed: bool, told: Progress,
 ) -> int:  # fmt: skip
-    """Rows of the view into the spool; how many simulated ones were left out."""
+    """Interviews into the spool; how many simulated ones were left out."""
     which, given = _wanted(instrument, asked)
-    kept = which if asked.simulated else f"{which} AND COALESCE(aggregator, '') <> '{_SIMULATOR}'"
-    # Counted in the table: the view would put every response into its column for that.
+    kept = which if asked.simulated else f"{which} AND COALESCE(i.aggregator, '') <> '{_SIMULATOR}'"
     total, everyone = (
-        int(db.execute(text(f"SELECT COUNT(*) FROM interview WHERE counted AND {of}"), given).scalar_one())
+        int(db.execute(text(f"SELECT COUNT(*) FROM interview i WHERE {of}"), given).scalar_one())
         for of in (kept, which)
     )
-    rows_of_view = db.execute(
-        text(f"SELECT * FROM interviews_wide WHERE {kept}"), given, execution_options={"yield_per": _BATCH}
-    )
-    places = ", ".join("?" * len(variables))
+    numbers = [item.id for item in instrument.items if item.kind == "number"]
+    given |= {f"item_{n}": item for n, item in enumerate(numbers)}
+    query = text(f"{_interviews(len(numbers), asked)} WHERE {kept}")
+    turned = _Turned(db, instrument, variables, asked, key)
+    places = ", ".join("?" * len(turned.columns))
     done = 0
-    with closing(rows_of_view) as result:  # also when it fails: it holds a cursor of the server
+    with closing(db.execute(query, given, execution_options={"yield_per": _BATCH})) as result:
         told("collecting", 0, total)
-        turned = _Turned(instrument, variables, asked, key, list(result.keys()), _drawn(db, asked))
-        for partition in result.partitions():
+        for partition in result.partitions():  # closed also when it fails: it holds a cursor of the server
             rows = [turned(tuple(row)) for row in partition]
             if weighed:
-                _weigh(spool, variables, partition, rows)
+                _weigh(spool, turned.columns.index("weight"), partition, rows)
             spool.executemany(f"INSERT INTO wide VALUES ({places})", rows)
             done += len(rows)
             told("collecting", done, total)
     return everyone - total
 
 
-def _weigh(
-    spool: sqlite3.Connection, variables: Sequence[Variable], ours: Sequence[Any], rows: list[list[Any]]
-) -> None:
-    """Put the final weights of `ours`, rows of the view, into `rows`."""
-    at = next(n for n, v in enumerate(variables) if v.name == "weight")
-    for row_of_view, row in zip(ours, rows, strict=True):
-        found = spool.execute("SELECT weight FROM weights WHERE interview = ?", (row_of_view.interview,))
+def _weigh(spool: sqlite3.Connection, at: int, interviews: Sequence[Any], rows: Sequence[list[Any]]) -> None:
+    """Put the final weights of `interviews`, by the database's ids, into their rows, as cell `at`."""
+    for interview, row in zip(interviews, rows, strict=True):
+        found = spool.execute("SELECT weight FROM weights WHERE interview = ?", (interview.interview,))
         row[at] = next((w for (w,) in found), None)
 
 
-def _wanted(instrument: Instrument, asked: Asked) -> tuple[str, dict[str, str]]:
-    """Never those withdrawn: of them nothing leaves the house."""
-    which = f"disposition <> '{WITHDRAWN}' AND SUBSTR(instrument, 1, :length) = :instrument"
+def _wanted(instrument: Instrument, asked: Asked) -> tuple[str, dict[str, Any]]:
+    """Of `interview i`. Never those withdrawn: of them nothing leaves the house."""
+    which = f"i.counted AND i.disposition <> '{WITHDRAWN}' AND SUBSTR(i.instrument, 1, :length) = :instrument"
     given: dict[str, Any] = {"instrument": f"{instrument.id}@", "length": len(instrument.id) + 1}
     if asked.variant == PUBLIC:
-        which += f" AND disposition IN ({', '.join(repr(d) for d in PUBLIC_DISPOSITIONS)})"
+        which += f" AND i.disposition IN ({', '.join(repr(d) for d in PUBLIC_DISPOSITIONS)})"
     if asked.wave is not None:
-        which += " AND wave = :wave"
+        which += " AND i.wave = :wave"
         given["wave"] = asked.wave
     return which, given
 
 
-def _drawn(db: Connection, asked: Asked) -> dict[tuple[str, str], float]:
-    """(wave, respondent) -> base weight of the sample. None in a public file: it would tell the stratum."""
-    if asked.variant == PUBLIC:
-        return {}
-    query = "SELECT wave, respondent, probability FROM sample_number"
-    query += " WHERE probability > 0 AND excluded IS NULL"
-    wave = {} if asked.wave is None else {"wave": asked.wave}
-    found = db.execute(text(query + (" AND wave = :wave" if wave else "")), wave)
-    return {(row.wave, row.respondent): 1 / row.probability for row in found}
+#: Of an interview; after them the probability with which it was sampled, and the numbers it gave.
+_READ = ("interview", "respondent", "wave", "instrument", "language", "mode", "disposition", "began_at",
+         "blocks", "probabilities", "marks")  # fmt: skip
+
+
+def _interviews(numbers: int, asked: Asked) -> str:
+    """SELECT and FROM. Marks hold all answers but numbers, of which they have the group."""
+    columns = ["i.id AS interview", *(f"i.{name}" for name in _READ[1:])]
+    tables = "interview i"
+    if asked.variant == PUBLIC:  # a weight would tell the stratum
+        columns.append("NULL")
+    else:
+        columns.append("CASE WHEN s.probability > 0 AND s.excluded IS NULL THEN s.probability END")
+        tables += " LEFT JOIN sample_number s ON s.wave = i.wave AND s.respondent = i.respondent"
+    for n in range(numbers):
+        columns.append(f"n{n}.number")
+        tables += (
+            f" LEFT JOIN response n{n}"
+            f" ON n{n}.interview = i.id AND n{n}.item = :item_{n} AND NOT n{n}.retracted"
+        )
+    return f"SELECT {', '.join(columns)} FROM {tables}"
 
 
 class _Turned:
-    """Turns a row of interviews_wide into one of the file."""
+    """Turns an interview of the database into a row of the spool."""
 
     def __init__(
-        self,
-        instrument: Instrument,
-        variables: Sequence[Variable],
-        asked: Asked,
-        key: bytes,
-        columns: list[str],
-        drawn: Mapping[tuple[str, str], float],
+        self, db: Connection, instrument: Instrument, variables: Sequence[Variable], asked: Asked, key: bytes
     ):
-        self.drawn = drawn
         self.instrument, self.asked, self.key = instrument, asked, key
-        self.at = {name: n for n, name in enumerate(columns)}
-        self.reached = missing_codes(instrument)["not_reached"]
-        self.cells: list[Callable[[Row, list[bool]], Any]] = [self.cell(v) for v in variables]
-        self.marks = [self.mark(item) for item in instrument.items]
-        self.nothing = [False] * len(instrument.items)
+        self.at = {name: n for n, name in enumerate((*_READ, "probability"))}
+        self.answers = Answers(db, instrument)
+        self.numbers = {item.column: len(self.at) + n for n, item in enumerate(self.answers.numbers)}
+        values = [v for v in variables if not _is_marked(v)]
+        self.cells = [self.cell(v) for v in values]
+        self.codes = [(v.item.index, codes_of(instrument, v)) for v in _keys(variables, asked) if v.item]
+        self.columns = [*(v.name for v in values), *(v.name for v in _keys(variables, asked)), _MARKS]
 
     def __call__(self, row: Row) -> list[Any]:
-        open_ = self.not_reached(row)
-        return [cell(row, open_) for cell in self.cells]
+        marks = self.marks(row)
+        return [*(cell(row) for cell in self.cells), *(c[marks[n]] for n, c in self.codes), marks]
 
-    def base(self, row: Row) -> float:
-        """1 over the probability with which the sample was drawn; 1 for whoever is in none."""
-        return self.drawn.get((row[self.at["wave"]], row[self.at["respondent"]]), 1.0)
-
-    def not_reached(self, row: Row) -> list[bool]:
-        """Items that the interview was left before: those that its answers do not rule out.
-
-        Only of an interview held on this very version, since another one may lead other ways.
-        """
-        at, instrument = self.at, self.instrument
-        if row[at["disposition"]] not in UNFINISHED or row[at["instrument"]] != instrument.reference:
-            return self.nothing
-        given = set((row[at["blocks"]] or "").split())
-        marks = [mark(row) for mark in self.marks]
-        open_ = list(self.nothing)
-        for item in instrument.items:
-            block = instrument.blocks[item.block]
-            if marks[item.index] != UNANSWERED or (block.drawn and block.id not in given):
-                continue
-            open_[item.index] = not item.ask_if or any(
-                all(open_[index] or marks[index] in wanted for index, wanted in every)
-                for every in item.ask_if
+    def marks(self, row: Row) -> str:
+        at = self.at
+        reference, marks = row[at["instrument"]], row[at["marks"]]
+        if marks is None:
+            raise ExportError(
+                f"interviews on {reference} have no marks: run `python main.py migrate` with that version of"
+                " the questionnaire, then try again"
             )
-        return open_
+        unfinished = row[at["disposition"]] in UNFINISHED
+        try:
+            return self.answers(reference, marks, row[len(at) :], row[at["blocks"]] or "", unfinished)
+        except UnknownCode as error:
+            raise ExportError(
+                f"{error.column}: interviews on {reference} have a code that {self.instrument.reference} does"
+                " not know; export their wave alone, with that version of the instrument"
+            ) from None
 
-    def mark(self, item: Item) -> Callable[[Row], str]:
-        """What the item's answer was, as the questionnaire's conditions know it."""
-        reasons = {self.instrument.codes[n]: m for n, m in NONRESPONSE_MARKS.items() if n in item.nonresponse}
-        if item.kind == "number":
-            number, why = self.at[item.column], self.at[f"{item.column}_nonresponse"]
-            return lambda row: NUMBER_GIVEN if row[number] is not None else reasons.get(row[why], UNANSWERED)
-        assert item.scale is not None
-        known = {o.code: o.mark for o in item.scale.options} | reasons
-        column = self.at[item.column]
-        return lambda row: known.get(row[column], UNANSWERED)
-
-    def cell(self, variable: Variable) -> Callable[[Row, list[bool]], Any]:
-        name, item = variable.name, variable.item
-        if item is not None:
-            return self.answer(variable, item)
+    def cell(self, variable: Variable) -> Callable[[Row], Any]:
+        """The value of a variable that is no mark."""
+        name = variable.name
+        if variable.item is not None:
+            return itemgetter(self.numbers[variable.item.column])
         if name in ("interview", "respondent"):
-            place = self.at[name]
-            return lambda row, _: export_id(self.key, self.asked, name, row[place])
+            place, made = self.at[name], _ids(self.key, self.asked, name)
+            return lambda row: made(row[place])
         if name in ("began_on", "began_month"):
             began, length = self.at["began_at"], 10 if name == "began_on" else 7
-            return lambda row, _: _day(row[began])[:length]
+            return lambda row: _day(row[began])[:length]
         if name == "weight":
-            return lambda row, _: None  # put in afterwards
+            return lambda row: None  # put in afterwards
         if name == "weight_base":
-            return lambda row, _: self.base(row)
+            return self.base
         if name.startswith("weight_"):
             block, blocks, chances = name.removeprefix("weight_"), self.at["blocks"], self.at["probabilities"]
 
-            def of_block(row: Row, _: list[bool]) -> float | None:
+            def of_block(row: Row) -> float | None:
                 weight = _block_weight(block, row[blocks], row[chances])
                 return None if weight is None else weight * self.base(row)
 
             return of_block
         place = self.at[name]
         if not variable.codes:
-            return lambda row, _: row[place]
-        known = {c.value: c.code for c in variable.codes}
-        return lambda row, _: None if row[place] is None else self.known(known, row, place, name)
+            return itemgetter(place)
+        known: dict[Any, int | None] = {c.value: c.code for c in variable.codes}
+        known[None] = None
+        return lambda row: known[row[place]]
 
-    def answer(self, variable: Variable, item: Item) -> Callable[[Row, list[bool]], Any]:
-        name, place = variable.name, self.at[variable.name]
-        if variable.what == "number":
-            return lambda row, _: row[place]
-        known = {c.value: c.code for c in variable.codes}
-        # A group that is empty has its reason beside the number; a number in no group has none.
-        number = self.at[item.column] if item.kind == "number" else None
-        why = self.at[f"{item.column}_nonresponse"] if variable.what == "group" else place
-
-        def code(row: Row, open_: list[bool]) -> int | None:
-            at = place if row[place] is not None else why
-            if row[at] is not None:
-                return self.known(known, row, at, name)
-            return self.reached if open_[item.index] and (number is None or row[number] is None) else None
-
-        return code
-
-    def known(self, known: Mapping[int | str, int], row: Row, place: int, name: str) -> int:
-        try:
-            return known[row[place]]
-        except KeyError:
-            version = row[self.at["instrument"]]
-            raise ExportError(
-                f"{name}: interviews on {version} have a code that {self.instrument.reference} does not know;"
-                " export their wave alone, with that version of the instrument"
-            ) from None
+    def base(self, row: Row) -> float:
+        """1 over the probability with which the sample was drawn; 1 for whoever is in none."""
+        probability = row[self.at["probability"]]
+        return 1.0 if probability is None else 1 / probability
 
 
 def _day(at: Any) -> str:
@@ -409,6 +410,7 @@ def _day(at: Any) -> str:
     return at[:10] if isinstance(at, str) else at.astimezone(UTC).date().isoformat()
 
 
+@lru_cache(4096)
 def _block_weight(block: str, blocks: str | None, probabilities: str | None) -> float | None:
     if block not in (blocks or "").split():
         return None
@@ -418,6 +420,27 @@ def _block_weight(block: str, blocks: str | None, probabilities: str | None) -> 
 # ---------------------------------------------------------------- the spool
 
 _TYPES = {"category": "INTEGER", "number": "INTEGER"}
+
+
+def _keys(variables: Sequence[Variable], asked: Asked) -> tuple[Variable, ...]:
+    """Those whose code is kept apart too, for the rule on small cells."""
+    return key_variables(tuple(variables)) if asked.variant == PUBLIC else ()
+
+
+def _create(spool: sqlite3.Connection, variables: Sequence[Variable], asked: Asked) -> None:
+    kept = [*(v for v in variables if not _is_marked(v)), *_keys(variables, asked)]
+    spool.execute(f"CREATE TABLE wide ({', '.join(map(_declared, kept))}, {_named(_MARKS)} TEXT)")
+
+
+def _withhold(spool: sqlite3.Connection, variable: Variable, code: int) -> None:
+    """Give the mark of withheld wherever the rule has put its code."""
+    assert variable.item is not None
+    index, marks = variable.item.index, _named(_MARKS)
+    spool.execute(
+        f"UPDATE wide SET {marks} = substr({marks}, 1, {index}) || ? || substr({marks}, {index + 2})"
+        f" WHERE {_named(variable.name)} = ?",
+        (WITHHELD, code),
+    )
 
 
 def _declared(variable: Variable) -> str:

@@ -4,7 +4,6 @@ Codes are whole numbers, days are dates, no value is null. The files carry their
 a table schema, in their metadata under `dial16.schema`.
 """
 
-import csv
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,9 +11,11 @@ from typing import Any
 
 from storage.analysis.dictionary import Variable
 from storage.analysis.exports.data_package import table_schema
-from storage.analysis.exports.microdata import ExportError, Microdata, Progress, Row, batches
+from storage.analysis.exports.lines import long_lines, quoted, wide_lines
+from storage.analysis.exports.microdata import ExportError, Microdata, Progress
 
 _MEMORY = "256MB"
+_LINE = 1 << 20  # octets of a line at most: DuckDB has sixteen times that in memory
 #: Before every text on its way to DuckDB: an empty cell is then no value, and an empty text is not.
 _GIVEN = "t"
 
@@ -22,8 +23,8 @@ _GIVEN = "t"
 def write_parquet(data: Microdata, folder: Path, told: Progress) -> list[Path]:
     """The two files."""
     return [
-        _write(data, folder / "wide.parquet", data.variables, data.rows(), data.count, told),
-        _write(data, folder / "long.parquet", data.long, data.long_rows(), data.long_count, told),
+        _write(data, folder / "wide.parquet", data.variables, wide_lines(data, _cell), told),
+        _write(data, folder / "long.parquet", data.long, long_lines(data, _cell), told),
     ]
 
 
@@ -36,31 +37,29 @@ def _write(
     data: Microdata,
     path: Path,
     variables: tuple[Variable, ...],
-    rows: Iterable[Row],
-    total: int,
+    lines: Iterable[tuple[str, int, int]],
     told: Progress,
 ) -> Path:
     import duckdb
 
-    texts = [v.kind in ("text", "month") for v in variables]
     between = path.with_suffix(".between")
-    done = 0
+    rows = done = 0
     with between.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([v.name for v in variables])  # so that a row is never empty
-        for batch in batches(rows):
-            writer.writerows(_marked(row, texts) for row in batch)
-            done += len(batch)
-            told(path.name, done, total)
-    columns = {v.name: "VARCHAR" if t else _type(v) for v, t in zip(variables, texts, strict=True)}
+        file.write(",".join(quoted(v.name) for v in variables) + "\n")
+        for text, interviews, count in lines:
+            file.write(text)
+            rows += count
+            done += interviews
+            told(path.name, done, data.count)
+    columns = {v.name: _type(v) for v in variables}
     picked = ", ".join(
-        f"substr({_named(v.name)}, {len(_GIVEN) + 1}) AS {_named(v.name)}" if text else _named(v.name)
-        for v, text in zip(variables, texts, strict=True)
+        f"substr({_named(v.name)}, {len(_GIVEN) + 1}) AS {_named(v.name)}" if _is_text(v) else _named(v.name)
+        for v in variables
     )
     schema = json.dumps(table_schema(data, variables), ensure_ascii=False)
     options: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": _MEMORY,
-        "threads": 2,
+        "threads": 1,  # rows keep their order: more threads would only wait with row groups in memory
         "temp_directory": str(path.parent),
     }
     try:
@@ -69,7 +68,7 @@ def _write(
             source = (
                 f"read_csv({_text(str(between))}, header = true, auto_detect = false, delim = ',',"
                 f" quote = '\"', escape = '\"', nullstr = '', parallel = false,"
-                f" max_line_size = 16777216, columns = {_struct(columns)})"
+                f" max_line_size = {_LINE}, columns = {_struct(columns)})"
             )
             db.execute(
                 f"COPY (SELECT {picked} FROM {source}) TO {_text(str(path))}"
@@ -78,15 +77,17 @@ def _write(
             (kept,) = db.execute(f"SELECT COUNT(*) FROM read_parquet({_text(str(path))})").fetchone() or (0,)
     finally:
         between.unlink()
-    if kept != done:
-        raise ExportError(f"{path.name}: {done} rows went in and {kept} are in the file; report this")
+    if kept != rows:
+        raise ExportError(f"{path.name}: {rows} rows went in and {kept} are in the file; report this")
     return path
 
 
-def _marked(row: Row, texts: list[bool]) -> list[Any]:
-    return [
-        cell if cell is None or not text else f"{_GIVEN}{cell}" for cell, text in zip(row, texts, strict=True)
-    ]
+def _is_text(variable: Variable) -> bool:
+    return variable.kind in ("text", "month")
+
+
+def _cell(variable: Variable, value: Any) -> str:
+    return quoted(value if value is None or not _is_text(variable) else f"{_GIVEN}{value}")
 
 
 def _named(name: str) -> str:

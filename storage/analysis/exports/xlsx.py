@@ -11,7 +11,7 @@ from typing import Any
 
 from storage.analysis.codebook import FILE_COLUMNS
 from storage.analysis.dictionary import Variable
-from storage.analysis.exports.csv_files import by_label, codebook_rows
+from storage.analysis.exports.csv_files import codebook_rows
 from storage.analysis.exports.microdata import ExportError, Microdata, Progress, Row, batches
 from storage.analysis.exports.read_me import facts, paragraphs
 
@@ -56,7 +56,7 @@ def write_xlsx(data: Microdata, folder: Path, told: Progress) -> list[Path]:
                 told(f"{path.name}: {name}", done, total or done)
 
         sheet("codes", names, _dated(data.variables, data.rows()), data.count)
-        sheet("labels", names, _dated(data.variables, by_label(data)), data.count)
+        sheet("labels", names, _dated(data.variables, data.rows(worded=True)), data.count)
         sheet("codebook", FILE_COLUMNS, codebook_rows(data), 0)
         sheet("counts", COUNT_COLUMNS, counts(data), 0)
         about = [*facts(data), *(("", text) for text in paragraphs(data))]
