@@ -88,9 +88,8 @@ def main() -> None:
             db.execute("UPDATE response SET number = code, code = NULL WHERE option = ''")
         took = time.perf_counter() - started
         say(f"{given.interviews:,} interviews, {responses:,} responses in {took:.0f} s")
-        print(
-            "| format | seconds | of processor | interviews/s | MB written | peak MiB |\n|---|---|---|---|---|---|"
-        )
+        print("| format | seconds | of processor | interviews/s | MB written | peak MiB |")
+        print("|---|---|---|---|---|---|")
         for name in given.formats or list(EXPORTS):
             folder = Path(place) / name
             done = subprocess.run(
@@ -99,8 +98,9 @@ def main() -> None:
             )  # fmt: skip
             found = json.loads(done.stdout)
             say(f"{name}: {found['steps']}")
+            rate = found["interviews"] / found["wall_s"]
             print(
-                f"| {name} | {found['wall_s']:.0f} | {found['cpu_s']:.0f} | {found['interviews'] / found['wall_s']:,.0f}"
+                f"| {name} | {found['wall_s']:.0f} | {found['cpu_s']:.0f} | {rate:,.0f}"
                 f" | {found['octets'] / 1e6:,.0f} | {found['peak_mib']:,} |",
                 flush=True,
             )

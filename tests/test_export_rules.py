@@ -29,6 +29,7 @@ from storage.analysis.dictionary import (
     key_variables,
     missing_codes,
 )
+from storage.analysis.export import export_csv
 from storage.analysis.exports import ledger
 from storage.analysis.exports.data_package import digest
 from storage.analysis.exports.formats import EXPORTS, SUMS, export_files, formats_named
@@ -188,6 +189,27 @@ def test_not_reached_is_told_from_not_asked(engine: Engine, tmp_path: Path) -> N
     assert [found[k]["weight_roads"] for k in ("43", "499", "1")] == ["", "1.0", "2.0"]
 
 
+def test_an_interview_left_at_the_consent_is_in_every_file(engine: Engine, tmp_path: Path) -> None:
+    dialled = Taken(1)
+    dialled.start()
+    fold_all(engine, dialled.entries)
+    close_unfinished(engine, LATER)
+    export_files(engine, HOSTILE, Asked(SCIENTIFIC, "p"), KEY, tmp_path, list(EXPORTS))
+    (row,) = read(tmp_path)
+    assert (row["disposition"], row["consent"], row["water_a1"]) == ("3", "100", "100")
+    assert {r["answer"] for r in read(tmp_path, "long.csv")} == {"Not reached"}
+
+
+def test_interviews_without_marks_are_refused_and_not_left_out(engine: Engine, tmp_path: Path) -> None:
+    fold_all(engine, entries(interviews(3)))
+    with writing(engine) as db:
+        db.execute(update(table_of(Interview)).values(marks=None))
+    with pytest.raises(
+        ExportError, match="interviews on small@1 have no marks: run `python main.py migrate`"
+    ):
+        export(engine, tmp_path)
+
+
 def test_codes_that_clash_with_a_reason_are_refused() -> None:
     sources = dict(SMALL.sources)
     sources["questionnaire.toml"] = sources["questionnaire.toml"].replace("code = 17", "code = 100")
@@ -205,6 +227,72 @@ def test_codes_of_another_version_are_refused_by_name(engine: Engine, tmp_path: 
     with pytest.raises(ExportError, match="region: interviews on small@1 have a code that small@2 does not"):
         export_files(engine, newer, Asked(SCIENTIFIC, "p"), KEY, tmp_path / "out", ["csv"])
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def other_version(change: tuple[str, str], **about: str) -> Instrument:
+    """HOSTILE with one thing changed, under another version or id."""
+    sources = dict(HOSTILE.sources)
+    asked = sources["questionnaire.toml"].replace(*change)
+    for name, (was, new) in {"version": ("1", about.get("version", "1")),
+                             "id": ("small", about.get("id", "small"))}.items():  # fmt: skip
+        asked = asked.replace(f'{name} = "{was}"', f'{name} = "{new}"', 1)
+    return parse(sources | {"questionnaire.toml": asked})
+
+
+def test_answers_on_another_version_keep_their_codes(engine: Engine, tmp_path: Path) -> None:
+    """Its options stand in another order, so that the same position is another answer."""
+    fold_all(engine, entries(interviews(60)))
+    male, female = '{ id = "male", code = 1 }', '{ id = "female", code = 2 }'
+    newer = other_version((f"{male}, {female}", f"{female}, {male}"), version="2")
+    migrate(engine, newer)
+    made = export_files(engine, newer, Asked(SCIENTIFIC, "p"), KEY, tmp_path / "new", ["csv"])
+    before = {r["interview"]: r for r in read(export(engine, tmp_path / "old"))}
+    assert made.rows == len(before) > 40 and newer.reference == "small@2"
+    for row in read(tmp_path / "new"):  # what is not reached is told on the own version only
+        was = {
+            name: "" if cell == "100" and name != "age" else cell
+            for name, cell in before[row["interview"]].items()
+        }
+        assert row == was
+    assert {r["sex"] for r in before.values()} >= {"1", "2"}
+
+
+# ---------------------------------------------------------------- several questionnaires
+
+
+def test_a_wave_is_exported_with_its_own_questionnaire(engine: Engine, tmp_path: Path) -> None:
+    fold_all(engine, entries(interviews(20)))
+    second = other_version(("[[blocks]]", "[[blocks]]"), id="second")
+    migrate(engine, second)
+    with writing(engine) as db:
+        moved = {"wave": "w2", "instrument": second.reference}
+        db.execute(
+            update(table_of(Interview))
+            .where(table_of(Interview).c.id > "0400" + "0" * 8 + "000a")
+            .values(moved)
+        )
+    asked = Asked(SCIENTIFIC, "p")
+    counts = {}
+    for wave, ours in (("pilot-2026", HOSTILE), ("w2", second)):
+        one = Asked(SCIENTIFIC, "p", wave)
+        counts[wave] = ledger.export_now(engine, ours, one, KEY, tmp_path / wave, ["csv"], "Ama").rows
+        assert {r["instrument"] for r in read(tmp_path / wave)} == {ours.reference}
+    assert all(counts.values())
+    with pytest.raises(
+        ExportError, match=r"not every wave is on the questionnaire small.*w2 \(second@1\).*--wave"
+    ):
+        ledger.export_now(engine, HOSTILE, asked, KEY, tmp_path / "no", ["csv"], "Ama")
+    row = ledger.ask(engine, Asked(SCIENTIFIC, "p", "w2"), ["csv"], "Ama")
+    with pytest.raises(
+        ExportError, match=r"on another questionnaire than small: w2 \(second@1\); put its wave"
+    ):
+        ledger.make(engine, HOSTILE, KEY, tmp_path / "archives", row)
+    left = ledger.export_now(
+        engine, second, asked, KEY, tmp_path / "in", ["csv"], "Ama", others_left_out=True
+    )
+    assert left.rows == counts["w2"]
+    export_csv(engine, second, tmp_path / "plain", wave="w2")
+    assert {r["wave"] for name in ("wide.csv", "long.csv") for r in read(tmp_path / "plain", name)} == {"w2"}
 
 
 # ---------------------------------------------------------------- weights

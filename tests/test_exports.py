@@ -41,6 +41,7 @@ from storage.analysis.exports.stata import write_stata
 from storage.analysis.exports.xlsx import COUNT_COLUMNS
 from storage.database import migrate, open_engine, reading
 from storage.record import close_unfinished
+from tests.ddi_schema import faults
 from tests.export_material import HOSTILE, KEY, LONG, NASTY, OPTION, entries, interviews
 from tests.record_material import fold_all
 from tests.stores import missing
@@ -629,9 +630,24 @@ def test_the_ddi_describes_every_variable(files: Files) -> None:
         else:
             assert not v.codes or files.asked.variant == SCIENTIFIC
     assert frequencies
-    order = [e.tag.split("}")[1] for e in described[-1]]
-    places = ["labl", "qstn", "universe", "sumStat", "catgry", "varFormat"]
-    assert order == sorted(order, key=places.index)  # the schema's order
+
+
+def test_the_ddi_is_as_its_schema_has_it(files: Files) -> None:
+    """Children in order and number, attributes and their values: the table of `ddi_schema`."""
+    root = ET.parse(files.folder / "ddi.xml").getroot()
+    assert list(faults(root)) == []
+    space = {"d": NAMESPACE}
+    for path, spoil, said in (
+        ("d:stdyDscr/d:citation/d:titlStmt", lambda e: e.remove(e[0]), "titlStmt: has ['IDNo']"),
+        ("d:dataDscr/d:var", lambda e: e.append(ET.Element(f"{{{NAMESPACE}}}labl")), "var: has ['labl'"),
+        ("d:dataDscr/d:var[2]", lambda e: e.attrib.pop("name"), "var: lacks name"),
+        ("d:dataDscr/d:var[3]", lambda e: e.set("ID", "V1"), "var: ID 'V1' is no xs:ID, or not the only one"),
+        ("d:dataDscr/d:var[4]", lambda e: e.set("intrvl", "nominal"), "var: intrvl is 'nominal'"),
+    ):
+        element = root.find(path, space)
+        assert element is not None
+        spoil(element)
+        assert any(fault.startswith(said) for fault in faults(root)), said
 
 
 def test_the_read_me_says_what_was_left_out(files: Files) -> None:

@@ -76,7 +76,7 @@ def commands(context: Context) -> typer.Typer:
         check_schema(engine)
         ours = wave_or_first(settings, wave)
         if not for_others:
-            export_for_ourselves(engine, ours, folder, by)
+            export_for_ourselves(engine, ours, folder, by, wave or None)
             return
         asked = Asked(
             variant or SCIENTIFIC, purpose or ledger.new_purpose(), wave or None, language, simulated, excel
@@ -98,8 +98,10 @@ def commands(context: Context) -> typer.Typer:
     return app
 
 
-def export_for_ourselves(engine: "Engine", wave: "Wave", folder: Path, by: str) -> None:
-    """The plain CSV files, written down in the book of exports like any other."""
+def export_for_ourselves(
+    engine: "Engine", wave: "Wave", folder: Path, by: str, only: str | None = None
+) -> None:
+    """The plain CSV files, of one wave or of all, written down in the book of exports like any other."""
     import getpass
     from hashlib import sha256
 
@@ -111,7 +113,7 @@ def export_for_ourselves(engine: "Engine", wave: "Wave", folder: Path, by: str) 
     rows = 0
     with (
         progress_bars() as told,
-        ledger.audited(engine, Asked(ledger.INTERNAL, ""), ["csv"], by or getpass.getuser()) as (
+        ledger.audited(engine, Asked(ledger.INTERNAL, "", only), ["csv"], by or getpass.getuser()) as (
             noted,
             finished,
         ),
@@ -123,7 +125,7 @@ def export_for_ourselves(engine: "Engine", wave: "Wave", folder: Path, by: str) 
             told(name, done, total)
             noted(name, done, total)
 
-        written = export_csv(engine, wave.instrument, folder, both)
+        written = export_csv(engine, wave.instrument, folder, both, wave=only)
         finished(rows, sha256(sums_of(written).encode()).hexdigest())
     typer.echo("\n".join(map(str, written)))
 

@@ -12,12 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
 from flows.instrument import Instrument
 from storage.analysis.codebook import COLUMNS, codebook
 from storage.analysis.exports.csv_files import safe
 from storage.analysis.exports.whole import whole_text
+from storage.analysis.views import interviews_wide, quoted
 from storage.database import reading
 
 #: Called with the file's name, rows written so far, and rows in all.
@@ -32,10 +33,12 @@ def export_csv(
     folder: Path,
     progress: Progress | None = None,
     deviations: Path | None = None,
+    wave: str | None = None,
 ) -> list[Path]:
     """Write long.csv, wide.csv, codebook.csv and, given its text, deviations.md into `folder`.
 
     Each file appears whole or not at all; long and wide come from one state of the database.
+    wave: of this one alone, with the columns that its own `instrument` has; else all, as the views have them.
     `deviations` is by default the README beside the instrument of that name. Returns the files.
     """
     told = progress or (lambda name, done, total: None)
@@ -46,8 +49,10 @@ def export_csv(
             ("long.csv", "responses_long", "interview, position"),
             ("wide.csv", "interviews_wide", "interview"),
         ):
+            if wave is not None and view == "interviews_wide":
+                view = f"({interviews_wide(instrument)}) w"
             with whole_text(folder / name) as file:
-                _write_view(db, view, order, file, partial(told, name))
+                _write_view(db, view, order, wave, file, partial(told, name))
             written.append(folder / name)
     rows = list(codebook(instrument))
     with whole_text(folder / "codebook.csv") as file:
@@ -63,11 +68,14 @@ def export_csv(
 
 
 def _write_view(
-    db: Connection, view: str, order: str, file: TextIO, told: Callable[[int, int], None]
+    db: Connection, view: str, order: str, wave: str | None, file: TextIO, told: Callable[[int, int], None]
 ) -> None:
-    total = int(db.execute(text(f"SELECT COUNT(*) FROM {view}")).scalar_one())
-    result = db.execute(
-        text(f"SELECT * FROM {view} ORDER BY {order}"), execution_options={"yield_per": _ROWS_AT_ONCE}
+    which = view if wave is None else f"{view} WHERE wave = {quoted(wave)}"
+    # Not bound text: ids may hold a colon. psycopg takes a lone "%" for a parameter of its own.
+    which = which.replace("%", "%%") if db.dialect.name == "postgresql" else which
+    total = int(db.exec_driver_sql(f"SELECT COUNT(*) FROM {which}").scalar_one())
+    result = db.exec_driver_sql(
+        f"SELECT * FROM {which} ORDER BY {order}", execution_options={"yield_per": _ROWS_AT_ONCE}
     )
     done = 0
     writer = csv.writer(file, lineterminator="\n")

@@ -44,6 +44,8 @@ def take_snapshot(
 ) -> Path | None:
     """Write the copy of this day; None if it is there. Removes those that are older than the newest `KEPT`.
 
+    Of the waves on `instrument`; of others nothing.
+
     Raises ExportError, DictionaryError; then nothing is left behind but the note in the book.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -54,7 +56,9 @@ def take_snapshot(
     with tempfile.TemporaryDirectory(dir=folder, prefix=".making.") as place:
         making = Path(place) / target.name
         asked = Asked(SCIENTIFIC, PURPOSE)
-        made = ledger.export_now(engine, instrument, asked, key, making, ["parquet"], PURPOSE, about=about)
+        made = ledger.export_now(
+            engine, instrument, asked, key, making, ["parquet"], PURPOSE, about=about, others_left_out=True
+        )
         files = [f for f in made.files if f.name != SUMS] + [_write_estimates(engine, instrument, making)]
         (making / SUMS).write_text(sums_of(files), "utf-8")
         making.chmod(0o750)

@@ -70,7 +70,7 @@ def create_views(db: Connection, instrument: Instrument) -> None:
     """Make the views for this instrument; interviews of its other versions show the items in common."""
     for name, statement in (
         ("responses_long", _responses_long()),
-        ("interviews_wide", _interviews_wide(instrument)),
+        ("interviews_wide", interviews_wide(instrument)),
         ("screen_breakoff", _screen_breakoff(instrument)),
     ):
         # Not bound text: ids may hold a colon. The driver must see no "%" either, so none is written.
@@ -152,7 +152,8 @@ def _iso(item: Item) -> str:
     return f"CASE r.option {' '.join(f'WHEN {quoted(o.id)} THEN {quoted(o.iso)}' for o in places)} END"
 
 
-def _interviews_wide(instrument: Instrument) -> str:
+def interviews_wide(instrument: Instrument) -> str:
+    """SQL of the view: a row an interview, a column an item of `instrument`."""
     columns = []
     for name, (item, what) in wide_columns(instrument).items():
         value = {"code": "r.code", "number": "r.number", "group": _group(item), "iso": _iso(item)}[what]

@@ -30,6 +30,11 @@ class UnknownCode(Exception):
         self.column = column
 
 
+def is_marked(variable: Variable) -> bool:
+    """Whether its cells are read from a mark: those of items are, but for numbers."""
+    return variable.item is not None and variable.what != "number"
+
+
 def codes_of(instrument: Instrument, variable: Variable) -> dict[str, int | None]:
     """Mark -> code in files, of a variable made from an item's code or group; None: the cell is empty."""
     item = variable.item

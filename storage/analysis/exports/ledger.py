@@ -24,6 +24,7 @@ from flows.instrument import Instrument
 from storage.analysis.dictionary import DictionaryError
 from storage.analysis.exports.data_package import digest
 from storage.analysis.exports.formats import Made, export_files, formats_named, remove_leftovers
+from storage.analysis.exports.interviews import check_instrument
 from storage.analysis.exports.microdata import Asked, ExportError, Progress, Values
 from storage.analysis.exports.whole import whole_path
 from storage.database import reading, writing
@@ -98,10 +99,16 @@ def export_now(
     weights: Path | None = None,
     about: Values | None = None,
     progress: Progress | None = None,
+    others_left_out: bool = False,
 ) -> Made:
-    """Make an export into `folder`, and write it down. The arguments are those of `export_files`."""
+    """Make an export into `folder`, and write it down. The arguments are those of `export_files`.
+
+    Waves on another questionnaire are refused, unless they are to be left out.
+    """
     wanted = formats_named(formats)
     with audited(engine, asked, wanted, by) as (told, finished):
+        if not others_left_out:
+            _check(engine, instrument, asked)
 
         def both(what: str, done: int, total: int) -> None:
             told(what, done, total)
@@ -113,6 +120,11 @@ def export_now(
         )
         finished(made.rows, made.digest)
     return made
+
+
+def _check(engine: Engine, instrument: Instrument, asked: Asked) -> None:
+    with reading(engine) as db:
+        check_instrument(db, instrument, asked)
 
 
 def wave_of(engine: Engine, export: str) -> str | None:
@@ -153,6 +165,7 @@ def make(
     path = _archive(archives, export)
     with _failing(engine, export), TemporaryDirectory(dir=archives, prefix=".making.") as place:
         told = _telling(engine, export)
+        _check(engine, instrument, asked)
         made = export_files(
             engine, instrument, asked, key, Path(place), row.formats.split(), about=about, progress=told
         )

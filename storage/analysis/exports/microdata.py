@@ -6,23 +6,16 @@ interviews pass through memory a batch at a time and every format is written fro
 stand in the order of their new ids, which says nothing of when an interview was held, nor where it stands in
 another file. An interview's answers are kept as one text of marks (`answers`): a format looks up what each
 stands for, and works nothing out twice.
-
-Ids are keyed hashes with the export's variant and purpose in them. Exports of one variant for one purpose
-can be joined with each other, others cannot, and none with the database. (The answers themselves may still
-tell which rows of two files belong together. That is for the terms of use to forbid.)
 """
 
 import csv
-import hmac
-import json
 import sqlite3
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
 from itertools import islice
 from operator import getitem, itemgetter
 from pathlib import Path
@@ -33,7 +26,6 @@ from sqlalchemy import Connection, Engine, text
 from flows.instrument import Instrument
 from storage.analysis.dictionary import (
     PUBLIC,
-    PUBLIC_DISPOSITIONS,
     VARIANTS,
     Variable,
     file_variables,
@@ -41,49 +33,26 @@ from storage.analysis.dictionary import (
     long_variables,
     missing_codes,
 )
-from storage.analysis.exports.answers import WITHHELD, Answers, UnknownCode, codes_of
+from storage.analysis.exports.answers import WITHHELD, codes_of, is_marked
+from storage.analysis.exports.asked import Asked, ExportError, Progress, Values, export_id
+from storage.analysis.exports.interviews import MARKS, Row, Turned, kept_apart, select_interviews, wanted
 from storage.analysis.exports.public_use import Protection, protect
 from storage.database import reading
-from storage.models import UNFINISHED, WITHDRAWN
 
-#: Called with what is being done, steps done and steps in all.
-Progress = Callable[[str, int, int], None]
-Row = tuple[Any, ...]
+__all__ = [
+    "Asked",
+    "ExportError",
+    "Microdata",
+    "Progress",
+    "Row",
+    "Values",
+    "batches",
+    "collect",
+    "export_id",
+]
 
 _BATCH = 2000
-_ID_DIGITS = 24  # 96 bits: no two alike among millions, and too many to try
 _SIMULATOR = "simulator"
-_MARKS = "its marks"  # column of the spool; no variable has a space in its name
-
-
-class ExportError(Exception):
-    """What was asked for cannot be exported. Says what to change."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What an export is to hold, and for whom."""
-
-    variant: str  # scientific | public
-    purpose: str  # exports with the same one have the same ids
-    wave: str | None = None  # None = all, told apart in column `wave`
-    language: str = ""  # of the labels; "" = the instrument's default
-    simulated: bool = False  # keep interviews that nobody dialled for
-    excel: bool = False  # CSV with a byte order mark, by which Excel knows UTF-8
-
-
-@dataclass(frozen=True, slots=True)
-class Values:
-    """What stands around the data in the files that describe them; all may be empty."""
-
-    owner: str = ""  # the office
-    contact: str = ""
-    code: str = ""  # the service code
-    nation: str = ""  # by name; without it, as the places of the questionnaire have it in ISO 3166
-
-    def inserted(self) -> dict[str, str]:
-        given = {"owner": self.owner, "contact": self.contact, "code": self.code}
-        return {name: value for name, value in given.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,17 +80,17 @@ class Microdata:
 
     def codes(self, variable: Variable) -> dict[str, int | None] | None:
         """Mark -> code, of a variable that `marked` gives the mark of; None where it gives the value."""
-        return codes_of(self.instrument, variable) if _is_marked(variable) else None
+        return codes_of(self.instrument, variable) if is_marked(variable) else None
 
     def marked(self) -> Iterator[list[Row]]:
         """Batches of rows, a cell a variable: the mark that its code is read from (`codes`), or its value."""
-        stored = [v for v in self.variables if not _is_marked(v)]
+        stored = [v for v in self.variables if not is_marked(v)]
         at = {v.name: n for n, v in enumerate(stored)}
         picked = itemgetter(
-            *(len(stored) + v.item.index if v.item and _is_marked(v) else at[v.name] for v in self.variables)
+            *(len(stored) + v.item.index if v.item and is_marked(v) else at[v.name] for v in self.variables)
         )
         cursor = self.spool.execute(
-            f"SELECT {_columns(stored)}, {_named(_MARKS)} FROM wide ORDER BY interview"
+            f"SELECT {_columns(stored)}, {_named(MARKS)} FROM wide ORDER BY interview"
         )
         while rows := cursor.fetchmany(_BATCH):
             yield [picked((*row[:-1], *row[-1])) for row in rows]
@@ -130,7 +99,7 @@ class Microdata:
         """Rows of the wide file: int, float, text or None, a cell a variable. worded: words for each code."""
         tables: list[dict[Any, Any]] = []
         for v in self.variables:
-            words = {c.code: c.labels[self.language] for c in v.codes} if worded else {}
+            words: dict[Any, str] = {c.code: c.labels[self.language] for c in v.codes} if worded else {}
             codes = self.codes(v)
             tables.append(_Same(words) if codes is None else {m: words.get(c, c) for m, c in codes.items()})
         for batch in self.marked():
@@ -158,10 +127,6 @@ class _Same(dict[Any, Any]):
 
     def __missing__(self, value: Any) -> Any:
         return value
-
-
-def _is_marked(variable: Variable) -> bool:
-    return variable.item is not None and variable.what != "number"
 
 
 def batches(rows: Iterable[Row], size: int = _BATCH) -> Iterator[list[Row]]:
@@ -241,24 +206,6 @@ def _described(
     )  # fmt: skip
 
 
-def export_id(key: bytes, asked: Asked, what: str, ours: str) -> str:
-    """The id in such exports of the `what` (interview, respondent) that is `ours` in the database.
-
-    The variant is in it too: whoever has both files shall not see which row of one is which of the other.
-    Its tag keeps it apart from the pseudonyms made with the same key.
-    """
-    return _ids(key, asked, what)(ours)
-
-
-def _ids(key: bytes, asked: Asked, what: str) -> Callable[[str], str]:
-    head = json.dumps(["export", asked.variant, asked.purpose, what])[:-1]
-
-    def made(ours: str) -> str:
-        return hmac.digest(key, f"{head}, {json.dumps(ours)}]".encode(), "sha256").hex()[:_ID_DIGITS]
-
-    return made
-
-
 # ---------------------------------------------------------------- from the database
 
 
@@ -267,7 +214,7 @@ def _fill(
     asked: Asked, key: bytes, weighed: bool, told: Progress,
 ) -> int:  # fmt: skip
     """Interviews into the spool; how many simulated ones were left out."""
-    which, given = _wanted(instrument, asked)
+    which, given = wanted(instrument, asked)
     kept = which if asked.simulated else f"{which} AND COALESCE(i.aggregator, '') <> '{_SIMULATOR}'"
     total, everyone = (
         int(db.execute(text(f"SELECT COUNT(*) FROM interview i WHERE {of}"), given).scalar_one())
@@ -275,8 +222,8 @@ def _fill(
     )
     numbers = [item.id for item in instrument.items if item.kind == "number"]
     given |= {f"item_{n}": item for n, item in enumerate(numbers)}
-    query = text(f"{_interviews(len(numbers), asked)} WHERE {kept}")
-    turned = _Turned(db, instrument, variables, asked, key)
+    query = text(f"{select_interviews(len(numbers), asked)} WHERE {kept}")
+    turned = Turned(db, instrument, variables, asked, key)
     places = ", ".join("?" * len(turned.columns))
     done = 0
     with closing(db.execute(query, given, execution_options={"yield_per": _BATCH})) as result:
@@ -298,144 +245,20 @@ def _weigh(spool: sqlite3.Connection, at: int, interviews: Sequence[Any], rows: 
         row[at] = next((w for (w,) in found), None)
 
 
-def _wanted(instrument: Instrument, asked: Asked) -> tuple[str, dict[str, Any]]:
-    """Of `interview i`. Never those withdrawn: of them nothing leaves the house."""
-    which = f"i.counted AND i.disposition <> '{WITHDRAWN}' AND SUBSTR(i.instrument, 1, :length) = :instrument"
-    given: dict[str, Any] = {"instrument": f"{instrument.id}@", "length": len(instrument.id) + 1}
-    if asked.variant == PUBLIC:
-        which += f" AND i.disposition IN ({', '.join(repr(d) for d in PUBLIC_DISPOSITIONS)})"
-    if asked.wave is not None:
-        which += " AND i.wave = :wave"
-        given["wave"] = asked.wave
-    return which, given
-
-
-#: Of an interview; after them the probability with which it was sampled, and the numbers it gave.
-_READ = ("interview", "respondent", "wave", "instrument", "language", "mode", "disposition", "began_at",
-         "blocks", "probabilities", "marks")  # fmt: skip
-
-
-def _interviews(numbers: int, asked: Asked) -> str:
-    """SELECT and FROM. Marks hold all answers but numbers, of which they have the group."""
-    columns = ["i.id AS interview", *(f"i.{name}" for name in _READ[1:])]
-    tables = "interview i"
-    if asked.variant == PUBLIC:  # a weight would tell the stratum
-        columns.append("NULL")
-    else:
-        columns.append("CASE WHEN s.probability > 0 AND s.excluded IS NULL THEN s.probability END")
-        tables += " LEFT JOIN sample_number s ON s.wave = i.wave AND s.respondent = i.respondent"
-    for n in range(numbers):
-        columns.append(f"n{n}.number")
-        tables += (
-            f" LEFT JOIN response n{n}"
-            f" ON n{n}.interview = i.id AND n{n}.item = :item_{n} AND NOT n{n}.retracted"
-        )
-    return f"SELECT {', '.join(columns)} FROM {tables}"
-
-
-class _Turned:
-    """Turns an interview of the database into a row of the spool."""
-
-    def __init__(
-        self, db: Connection, instrument: Instrument, variables: Sequence[Variable], asked: Asked, key: bytes
-    ):
-        self.instrument, self.asked, self.key = instrument, asked, key
-        self.at = {name: n for n, name in enumerate((*_READ, "probability"))}
-        self.answers = Answers(db, instrument)
-        self.numbers = {item.column: len(self.at) + n for n, item in enumerate(self.answers.numbers)}
-        values = [v for v in variables if not _is_marked(v)]
-        self.cells = [self.cell(v) for v in values]
-        self.codes = [(v.item.index, codes_of(instrument, v)) for v in _keys(variables, asked) if v.item]
-        self.columns = [*(v.name for v in values), *(v.name for v in _keys(variables, asked)), _MARKS]
-
-    def __call__(self, row: Row) -> list[Any]:
-        marks = self.marks(row)
-        return [*(cell(row) for cell in self.cells), *(c[marks[n]] for n, c in self.codes), marks]
-
-    def marks(self, row: Row) -> str:
-        at = self.at
-        reference, marks = row[at["instrument"]], row[at["marks"]]
-        if marks is None:
-            raise ExportError(
-                f"interviews on {reference} have no marks: run `python main.py migrate` with that version of"
-                " the questionnaire, then try again"
-            )
-        unfinished = row[at["disposition"]] in UNFINISHED
-        try:
-            return self.answers(reference, marks, row[len(at) :], row[at["blocks"]] or "", unfinished)
-        except UnknownCode as error:
-            raise ExportError(
-                f"{error.column}: interviews on {reference} have a code that {self.instrument.reference} does"
-                " not know; export their wave alone, with that version of the instrument"
-            ) from None
-
-    def cell(self, variable: Variable) -> Callable[[Row], Any]:
-        """The value of a variable that is no mark."""
-        name = variable.name
-        if variable.item is not None:
-            return itemgetter(self.numbers[variable.item.column])
-        if name in ("interview", "respondent"):
-            place, made = self.at[name], _ids(self.key, self.asked, name)
-            return lambda row: made(row[place])
-        if name in ("began_on", "began_month"):
-            began, length = self.at["began_at"], 10 if name == "began_on" else 7
-            return lambda row: _day(row[began])[:length]
-        if name == "weight":
-            return lambda row: None  # put in afterwards
-        if name == "weight_base":
-            return self.base
-        if name.startswith("weight_"):
-            block, blocks, chances = name.removeprefix("weight_"), self.at["blocks"], self.at["probabilities"]
-
-            def of_block(row: Row) -> float | None:
-                weight = _block_weight(block, row[blocks], row[chances])
-                return None if weight is None else weight * self.base(row)
-
-            return of_block
-        place = self.at[name]
-        if not variable.codes:
-            return itemgetter(place)
-        known: dict[Any, int | None] = {c.value: c.code for c in variable.codes}
-        known[None] = None
-        return lambda row: known[row[place]]
-
-    def base(self, row: Row) -> float:
-        """1 over the probability with which the sample was drawn; 1 for whoever is in none."""
-        probability = row[self.at["probability"]]
-        return 1.0 if probability is None else 1 / probability
-
-
-def _day(at: Any) -> str:
-    """The day, UTC, of a time as a driver gives it: text on SQLite, aware on PostgreSQL."""
-    return at[:10] if isinstance(at, str) else at.astimezone(UTC).date().isoformat()
-
-
-@lru_cache(4096)
-def _block_weight(block: str, blocks: str | None, probabilities: str | None) -> float | None:
-    if block not in (blocks or "").split():
-        return None
-    return 1.0 / float(json.loads(probabilities or "{}").get(block, 1.0))
-
-
 # ---------------------------------------------------------------- the spool
 
 _TYPES = {"category": "INTEGER", "number": "INTEGER"}
 
 
-def _keys(variables: Sequence[Variable], asked: Asked) -> tuple[Variable, ...]:
-    """Those whose code is kept apart too, for the rule on small cells."""
-    return key_variables(tuple(variables)) if asked.variant == PUBLIC else ()
-
-
 def _create(spool: sqlite3.Connection, variables: Sequence[Variable], asked: Asked) -> None:
-    kept = [*(v for v in variables if not _is_marked(v)), *_keys(variables, asked)]
-    spool.execute(f"CREATE TABLE wide ({', '.join(map(_declared, kept))}, {_named(_MARKS)} TEXT)")
+    kept = [*(v for v in variables if not is_marked(v)), *kept_apart(variables, asked)]
+    spool.execute(f"CREATE TABLE wide ({', '.join(map(_declared, kept))}, {_named(MARKS)} TEXT)")
 
 
 def _withhold(spool: sqlite3.Connection, variable: Variable, code: int) -> None:
     """Give the mark of withheld wherever the rule has put its code."""
     assert variable.item is not None
-    index, marks = variable.item.index, _named(_MARKS)
+    index, marks = variable.item.index, _named(MARKS)
     spool.execute(
         f"UPDATE wide SET {marks} = substr({marks}, 1, {index}) || ? || substr({marks}, {index + 2})"
         f" WHERE {_named(variable.name)} = ?",

@@ -1,0 +1,174 @@
+"""Interviews of the database as rows to keep until the files are written.
+
+The answers come as marks; only numbers are read from the responses, since marks have no more of a number than
+its group. Ids become the export's own, times become days or months, and the base weights are worked out from
+the probabilities of sample and blocks.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from flows.instrument import Instrument
+from storage.analysis.dictionary import PUBLIC, PUBLIC_DISPOSITIONS, Variable, key_variables
+from storage.analysis.exports.answers import Answers, UnknownCode, codes_of, is_marked
+from storage.analysis.exports.asked import Asked, ExportError, ids
+from storage.models import UNFINISHED, WITHDRAWN
+
+Row = tuple[Any, ...]
+
+MARKS = "its marks"  # column of the rows kept; no variable has a space in its name
+
+
+def wanted(instrument: Instrument, asked: Asked) -> tuple[str, dict[str, Any]]:
+    """Of `interview i`. Never those withdrawn: of them nothing leaves the house."""
+    which = f"i.counted AND i.disposition <> '{WITHDRAWN}' AND SUBSTR(i.instrument, 1, :length) = :instrument"
+    given: dict[str, Any] = {"instrument": f"{instrument.id}@", "length": len(instrument.id) + 1}
+    if asked.variant == PUBLIC:
+        which += f" AND i.disposition IN ({', '.join(repr(d) for d in PUBLIC_DISPOSITIONS)})"
+    if asked.wave is not None:
+        which += " AND i.wave = :wave"
+        given["wave"] = asked.wave
+    return which, given
+
+
+def check_instrument(db: Connection, instrument: Instrument, asked: Asked) -> None:
+    """Raises ExportError if interviews asked for are on another questionnaire: they would be left out."""
+    which = "counted AND disposition <> :withdrawn AND SUBSTR(instrument, 1, :length) <> :instrument"
+    given = {"withdrawn": WITHDRAWN, "instrument": f"{instrument.id}@", "length": len(instrument.id) + 1}
+    if asked.wave is not None:
+        which += " AND wave = :wave"
+        given["wave"] = asked.wave
+    found = db.execute(
+        text(f"SELECT DISTINCT wave, instrument FROM interview WHERE {which} ORDER BY wave, instrument"),
+        given,
+    ).all()
+    if not found:
+        return
+    others = ", ".join(f"{wave} ({reference})" for wave, reference in found)
+    if asked.wave is None:
+        raise ExportError(
+            f"not every wave is on the questionnaire {instrument.id}, so that one file cannot hold them:"
+            f" {others}; export one wave at a time, with --wave"
+        )
+    raise ExportError(
+        f"the wave was held on another questionnaire than {instrument.id}: {others}; put its wave file among"
+        " those in use, so that the export is made with the wave's own"
+    )
+
+
+#: Of an interview; after them the probability with which it was sampled, and the numbers it gave.
+_READ = ("interview", "respondent", "wave", "instrument", "language", "mode", "disposition", "began_at",
+         "blocks", "probabilities", "marks")  # fmt: skip
+
+
+def select_interviews(numbers: int, asked: Asked) -> str:
+    """SELECT and FROM. Marks hold all answers but numbers, of which they have the group."""
+    columns = ["i.id AS interview", *(f"i.{name}" for name in _READ[1:])]
+    tables = "interview i"
+    if asked.variant == PUBLIC:  # a weight would tell the stratum
+        columns.append("NULL")
+    else:
+        columns.append("CASE WHEN s.probability > 0 AND s.excluded IS NULL THEN s.probability END")
+        tables += " LEFT JOIN sample_number s ON s.wave = i.wave AND s.respondent = i.respondent"
+    for n in range(numbers):
+        columns.append(f"n{n}.number")
+        tables += (
+            f" LEFT JOIN response n{n}"
+            f" ON n{n}.interview = i.id AND n{n}.item = :item_{n} AND NOT n{n}.retracted"
+        )
+    return f"SELECT {', '.join(columns)} FROM {tables}"
+
+
+class Turned:
+    """Turns an interview of the database into a row of the spool."""
+
+    def __init__(
+        self, db: Connection, instrument: Instrument, variables: Sequence[Variable], asked: Asked, key: bytes
+    ):
+        self.instrument, self.asked, self.key = instrument, asked, key
+        self.at = {name: n for n, name in enumerate((*_READ, "probability"))}
+        self.answers = Answers(db, instrument)
+        self.numbers = {item.column: len(self.at) + n for n, item in enumerate(self.answers.numbers)}
+        values = [v for v in variables if not is_marked(v)]
+        self.cells = [self.cell(v) for v in values]
+        self.codes = [(v.item.index, codes_of(instrument, v)) for v in kept_apart(variables, asked) if v.item]
+        self.columns = [*(v.name for v in values), *(v.name for v in kept_apart(variables, asked)), MARKS]
+
+    def __call__(self, row: Row) -> list[Any]:
+        marks = self.marks(row)
+        return [*(cell(row) for cell in self.cells), *(c[marks[n]] for n, c in self.codes), marks]
+
+    def marks(self, row: Row) -> str:
+        at = self.at
+        reference, marks = row[at["instrument"]], row[at["marks"]]
+        if marks is None:
+            raise ExportError(
+                f"interviews on {reference} have no marks: run `python main.py migrate` with that version of"
+                " the questionnaire, then try again"
+            )
+        unfinished = row[at["disposition"]] in UNFINISHED
+        try:
+            return self.answers(reference, marks, row[len(at) :], row[at["blocks"]] or "", unfinished)
+        except UnknownCode as error:
+            raise ExportError(
+                f"{error.column}: interviews on {reference} have a code that {self.instrument.reference} does"
+                " not know; export their wave alone, with that version of the instrument"
+            ) from None
+
+    def cell(self, variable: Variable) -> Callable[[Row], Any]:
+        """The value of a variable that is no mark."""
+        name = variable.name
+        if variable.item is not None:
+            return itemgetter(self.numbers[variable.item.column])
+        if name in ("interview", "respondent"):
+            place, made = self.at[name], ids(self.key, self.asked, name)
+            return lambda row: made(row[place])
+        if name in ("began_on", "began_month"):
+            began, length = self.at["began_at"], 10 if name == "began_on" else 7
+            return lambda row: _day(row[began])[:length]
+        if name == "weight":
+            return lambda row: None  # put in afterwards
+        if name == "weight_base":
+            return self.base
+        if name.startswith("weight_"):
+            block, blocks, chances = name.removeprefix("weight_"), self.at["blocks"], self.at["probabilities"]
+
+            def of_block(row: Row) -> float | None:
+                weight = _block_weight(block, row[blocks], row[chances])
+                return None if weight is None else weight * self.base(row)
+
+            return of_block
+        place = self.at[name]
+        if not variable.codes:
+            return itemgetter(place)
+        known: dict[Any, int | None] = {c.value: c.code for c in variable.codes}
+        known[None] = None
+        return lambda row: known[row[place]]
+
+    def base(self, row: Row) -> float:
+        """1 over the probability with which the sample was drawn; 1 for whoever is in none."""
+        probability = row[self.at["probability"]]
+        return 1.0 if probability is None else 1 / probability
+
+
+def _day(at: Any) -> str:
+    """The day, UTC, of a time as a driver gives it: text on SQLite, aware on PostgreSQL."""
+    return at[:10] if isinstance(at, str) else at.astimezone(UTC).date().isoformat()
+
+
+@lru_cache(4096)
+def _block_weight(block: str, blocks: str | None, probabilities: str | None) -> float | None:
+    if block not in (blocks or "").split():
+        return None
+    return 1.0 / float(json.loads(probabilities or "{}").get(block, 1.0))
+
+
+def kept_apart(variables: Sequence[Variable], asked: Asked) -> tuple[Variable, ...]:
+    """Those whose code is kept apart too, for the rule on small cells."""
+    return key_variables(tuple(variables)) if asked.variant == PUBLIC else ()
