@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -637,13 +637,14 @@ def test_the_ddi_is_as_its_schema_has_it(files: Files) -> None:
     root = ET.parse(files.folder / "ddi.xml").getroot()
     assert list(faults(root)) == []
     space = {"d": NAMESPACE}
-    for path, spoil, said in (
+    spoilt: list[tuple[str, Callable[[ET.Element], object], str]] = [
         ("d:stdyDscr/d:citation/d:titlStmt", lambda e: e.remove(e[0]), "titlStmt: has ['IDNo']"),
         ("d:dataDscr/d:var", lambda e: e.append(ET.Element(f"{{{NAMESPACE}}}labl")), "var: has ['labl'"),
         ("d:dataDscr/d:var[2]", lambda e: e.attrib.pop("name"), "var: lacks name"),
         ("d:dataDscr/d:var[3]", lambda e: e.set("ID", "V1"), "var: ID 'V1' is no xs:ID, or not the only one"),
         ("d:dataDscr/d:var[4]", lambda e: e.set("intrvl", "nominal"), "var: intrvl is 'nominal'"),
-    ):
+    ]
+    for path, spoil, said in spoilt:
         element = root.find(path, space)
         assert element is not None
         spoil(element)

@@ -7,7 +7,8 @@ the answer's stable id behind a code; `iso` its place in ISO 3166-2. Made from `
 from collections.abc import Iterable, Iterator
 
 from flows.instrument import Instrument
-from storage.analysis.dictionary import LONG_LABELS, Code, Variable, view_variables
+from storage.analysis.columns import LONG_LABELS
+from storage.analysis.dictionary import Code, Variable, view_variables
 
 COLUMNS = (
     "file", "variable", "label", "type", "question", "service", "attribute", "role", "option", "code", "iso",

@@ -27,56 +27,9 @@ from dataclasses import dataclass, field, replace
 
 from flows.instrument import NONRESPONSE, Instrument, Item, Language
 from flows.printed import condition_in_words
-
-#: Columns of interviews_wide that say how the interview went: name -> what it is.
-INTERVIEW_LABELS = {
-    "interview": "Interview",
-    "respondent": "Respondent, by pseudonym: a keyed hash of the number dialled from",
-    "wave": "Wave: one fielding period",
-    "instrument": "Instrument and version",
-    "language": "Language, as last chosen",
-    "mode": "Mode in which it began",
-    "aggregator": "Aggregator through which it began; simulator: made up, nobody dialled",
-    "blocks": "Blocks in the order drawn for this respondent",
-    "probabilities": "JSON: probability with which each drawn block was selected",
-    "item_order": "Attribute items in the order drawn; empty: questionnaire order",
-    "disposition": "How the interview stands",
-    "began_at": "First hop, UTC",
-    "last_at": "Last hop, UTC",
-    "ended_at": "End of the interview, UTC; empty if it did not come to one",
-    "last_item": "Item on the last screen shown",
-    "last_stage": "Stage of the last screen shown",
-    "consented_at": "Consent given, UTC",
-    "consent_version": "Version of the consent text",
-}
-INTERVIEW_COLUMNS = tuple(INTERVIEW_LABELS)
-#: Columns of responses_long: name -> kind and what it is.
-LONG_LABELS = {
-    "interview": ("text", "Interview"),
-    "respondent": ("text", INTERVIEW_LABELS["respondent"]),
-    "wave": ("text", INTERVIEW_LABELS["wave"]),
-    "instrument": ("text", INTERVIEW_LABELS["instrument"]),
-    "aggregator": ("text", INTERVIEW_LABELS["aggregator"]),
-    "item": ("text", "Item that was answered"),
-    "position": ("number", "The item's place in the questionnaire, from 0"),
-    "question": ("text", "Number in the official questionnaire"),
-    "block": ("text", "Block of the item"),
-    "service": ("text", "Service that the item is about"),
-    "attribute": ("text", "Attribute of the service"),
-    "role": ("text", "What the item is for"),
-    "item_label": ("text", "The item in words"),
-    "option": ("text", "The answer's stable id; empty for a number"),
-    "code": ("number", "The answer's code, as in the wide file; empty for a number"),
-    "value": ("number", "The number given, of an item that asks for one"),
-    "option_label": ("text", "The answer in words"),
-    "iso": ("text", "The place answered, in ISO 3166-2"),
-    "nonresponse": ("number", "1: not applicable, don't know or refused"),
-    "given_at": ("time", "Answered, UTC"),
-    "seconds": ("number", "From the screen to the answer, in seconds"),
-    "tries": ("number", "Keys that it took, the last one included"),
-    "mode": ("text", "Mode in which it was answered"),
-    "session_number": ("number", "In which of the interview's sessions: 1, 2, .. in order of first use"),
-}
+from storage.analysis.columns import INTERVIEW_COLUMNS
+from storage.analysis.columns import INTERVIEW_LABELS as INTERVIEW_LABELS  # also for who asks here
+from storage.analysis.columns import LONG_LABELS as LONG_LABELS
 
 #: Stable id -> code in files, and what it means. Never renumber one: files of two waves are put together.
 _DISPOSITIONS = {

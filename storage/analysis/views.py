@@ -28,7 +28,8 @@ from sqlalchemy import Connection, text
 
 from flows.instrument import Instrument, Item
 from storage.analysis import dispositions
-from storage.analysis.dictionary import LONG_LABELS, Variable, view_variables, wide_columns
+from storage.analysis.columns import LONG_LABELS
+from storage.analysis.dictionary import Variable, view_variables, wide_columns
 from storage.models import UNFINISHED
 
 VIEWS = ("responses_long", "interviews_wide", "screen_breakoff", "dispositions")
