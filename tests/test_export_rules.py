@@ -30,7 +30,7 @@ from storage.analysis.dictionary import (
     missing_codes,
 )
 from storage.analysis.export import export_csv
-from storage.analysis.exports import ledger
+from storage.analysis.exports import ledger, microdata
 from storage.analysis.exports.data_package import digest
 from storage.analysis.exports.formats import EXPORTS, SUMS, export_files, formats_named
 from storage.analysis.exports.microdata import Asked, ExportError, collect, export_id
@@ -581,6 +581,18 @@ def test_collected_rows_do_not_outlive_the_export(engine: Engine, tmp_path: Path
         assert place.stat().st_mode & 0o077 == 0  # ours alone
         assert sum(1 for _ in data.rows()) == data.count > 0
     assert list(folder.iterdir()) == []
+
+
+def test_interviews_pass_through_memory_a_batch_at_a_time(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fold_all(engine, entries(interviews(30)))
+    monkeypatch.setattr(microdata, "_BATCH", 7)
+    steps = []
+    with collect(engine, HOSTILE, Asked(SCIENTIFIC, "p"), KEY, tmp_path,
+                 progress=lambda what, done, total: steps.append(done)) as data:  # fmt: skip
+        assert steps == [*range(0, data.count, 7), data.count]
+        assert [len(batch) for batch in data.marked()][:3] == [7, 7, 7]
 
 
 def test_the_views_carry_the_dictionary_as_comments(postgres_server: PostgreSQL) -> None:

@@ -312,6 +312,7 @@ tell <- function(data) {
       say("value", name, code, gsub("\n", "\036", names(l)[n])); cat("\n")
     }
     range <- attr(x, "na_range", exact = TRUE)
+    if (is.null(range)) range <- rep(attr(x, "na_values", exact = TRUE), 2)  # a range of one, as haven has it
     if (!is.null(range)) { say("missing", name, range[1], range[2]); cat("\n") }
     if (inherits(x, "Date")) v <- format(x)
     else if (is.character(x)) v <- x

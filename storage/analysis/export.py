@@ -81,7 +81,7 @@ def _write_view(
     writer = csv.writer(file, lineterminator="\n")
     with closing(result):  # also when it fails: it holds a cursor of the server
         writer.writerow(list(result.keys()))
-        for rows in result.partitions():
+        for rows in result.partitions(_ROWS_AT_ONCE):
             writer.writerows(safe(row) for row in rows)
             done += len(rows)
             told(done, total)

@@ -227,8 +227,9 @@ def _fill(
     places = ", ".join("?" * len(turned.columns))
     done = 0
     with closing(db.execute(query, given, execution_options={"yield_per": _BATCH})) as result:
+        # Closed also when it fails: it holds a cursor of the server.
         told("collecting", 0, total)
-        for partition in result.partitions():  # closed also when it fails: it holds a cursor of the server
+        for partition in result.partitions(_BATCH):  # without a size, SQLAlchemy 2.1 gives all at once
             rows = [turned(tuple(row)) for row in partition]
             if weighed:
                 _weigh(spool, turned.columns.index("weight"), partition, rows)
