@@ -70,7 +70,7 @@ from collections.abc import Callable
 from typing import assert_never
 
 from flows.answering import reply_item, reply_pause, reply_stuck, reply_why
-from flows.dialling import begin, dial_again, reply_lapsed, reply_language, reply_menu
+from flows.dialling import begin, dial_again, reply_language, reply_lapsed, reply_menu
 from flows.events import (
     EFFECTS,
     Began,

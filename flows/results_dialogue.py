@@ -3,7 +3,7 @@
 Rules 16 and 17 in engine.py. What the screens show: results_pages.py.
 """
 
-from flows.events import Resumed, ResultsSeen, ResultsWanted
+from flows.events import ResultsSeen, ResultsWanted, Resumed
 from flows.interview import LAPSED, QUOTA_FULL, RESULTS_ONLY, consented, lapsed
 from flows.reading import match_option
 from flows.results import region_of

@@ -238,9 +238,7 @@ class Turn:
         self.effects.append(MenuChosen(self.stage, options[chosen]))
         return options[chosen]
 
-    def invalid(
-        self, several: bool = False, anew: "Callable[[Turn], Screen] | None" = None
-    ) -> Screen:
+    def invalid(self, several: bool = False, anew: "Callable[[Turn], Screen] | None" = None) -> Screen:
         """The same screen under a line that says what to press; other ways out after three in a row.
 
         `anew` shows a screen that is neither an item nor a menu: a full one, whose last line says it."""
