@@ -241,7 +241,7 @@ class Turn:
     def invalid(self, several: bool = False, anew: "Callable[[Turn], Screen] | None" = None) -> Screen:
         """The same screen under a line that says what to press; other ways out after three in a row.
 
-        `anew` shows a screen that is neither an item nor a menu: a full one, whose last line says it."""
+        `anew` shows a screen that is neither an item nor a menu. It is full: its own last line says that."""
         self.several = several
         self.tries += 1
         self.wrong += 1
