@@ -15,9 +15,9 @@ The rules, in this order, on exact counts (rounding comes last):
  4. The mean of the five attribute shares is hidden where any of the five is: the fifth share is five
     times the mean less the other four.
  5. The options of an item's scale, national: all hidden with the item's own figure, by rule 1, and by rule 2
-    if one option holds everybody. Else an option that somebody chose but fewer than `least` is hidden. The
-    share of the positive options together is published, so what is hidden among them, and among the
-    negative ones, must be two options at least and `least` people: a partner on the same side goes with it.
+    if one option holds everybody. Else an option that somebody chose but fewer than `least` is hidden, and
+    with it its whole side: the share of the positive options together is published, so within them, and
+    within the negative ones, one alone could be subtracted.
 
 Hidden are the share and everything that goes with it: base, counts, errors. Sums of weights are never
 published at all: share x weight sum would let anybody subtract weighted tables too.
@@ -166,17 +166,15 @@ def protect_answers(
 
 
 def _few(side: Sequence[Answer], least: int, hidden_before: Collection[AnswerKey]) -> dict[AnswerKey, str]:
-    """What to hide among options whose shares' sum is published: the item's share, or all but that."""
+    """What to hide among options whose shares' sum is published: all of them or none.
+
+    All, also of more than two: who knows the rule could tell why a partner was chosen and another was not.
+    """
     hidden = {answer_key(a): FEW_CHOSE for a in side if 0 < a.figure.positive < least}
     hidden |= {k: BEFORE for a in side if (k := answer_key(a)) in hidden_before and k not in hidden}
-    shown = sorted((a for a in side if answer_key(a) not in hidden), key=lambda a: a.figure.positive)
     if len(side) == 1 or not hidden:  # alone on its side, it is the item's own figure
         return {}
-    while shown and (
-        len(hidden) == 1 or sum(a.figure.positive for a in side if answer_key(a) in hidden) < least
-    ):
-        hidden[answer_key(shown.pop(0))] = PARTNER
-    return hidden
+    return {(k := answer_key(a)): hidden.get(k, PARTNER) for a in side}
 
 
 def lines(domains: Iterable[Domain]) -> list[Line]:

@@ -74,10 +74,11 @@ def table_16_6_2(
     """The figures: national, by each variable, by each of `crosses` (two variable ids, in release order).
 
     Without `margins` nothing is raked; without `draw` too it is unweighted, and noted so. `limits` caps the
-    weights; a margin's category with fewer than `fewest` respondents joins another by the file's rule. Without
-    `draw` all respondents are one stratum of base weight 1; with it only those in it are respondents, with its
-    strata and base weights: nobody knows the chance of the others. `simulated`: see `counted`. `period`: the
-    year, by default that in which the last interview began. Nothing is suppressed here. Raises RakingError, NoMarks, ValueError.
+    weights; a margin's category with fewer than `fewest` respondents joins another by the file's rule.
+    Without `draw` all respondents are one stratum of base weight 1; with it only those in it are respondents,
+    with its strata and base weights: nobody knows the chance of the others. `simulated`: see `counted`.
+    `period`: the year, by default that in which the last interview began. Nothing is suppressed here.
+    Raises RakingError, NoMarks, ValueError.
     """
     known = variables(instrument, wealth)
     ids = [v.id for v in known]
