@@ -175,8 +175,8 @@ The last six columns are the largest differences found. Domains: national, sex, 
 disability, sex by residence, age by disability; five attributes, their mean, and overall in each. R:
 `svydesign`, `calibrate(calfun = "raking")`, `svymean`, `svytotal` with `svycontrast` for the mean of five,
 `svyciprop(method = "xlogit")`, `qbeta` for the capped Korn-Graubard interval, `survey.lonely.psu = "adjust"`.
-The shares of the four options of overall satisfaction, national, are compared likewise, each as `svymean` of its
-indicator; they are not among the figures counted here.
+The shares of the four options of overall satisfaction, national, are compared likewise, each as `svymean`
+of its indicator; they are not among the figures counted here.
 """
     lines = [
         about,
