@@ -190,7 +190,7 @@ def reckoned(
     The reader has the release, its rules, and all the time there is: every population that would have been
     published in the same way, unrounded. An option that has one count in all of them is known.
     """
-    alike: dict[object, list[Counts]] = defaultdict(list)
+    alike: dict[tuple[tuple[Estimate, ...], tuple[Answer, ...]], list[Counts]] = defaultdict(list)
     for counts in product(range(most + 1), repeat=len(scale)):
         if not 0 < sum(counts) <= most:
             continue
@@ -199,7 +199,7 @@ def reckoned(
         alike[figures, out].append(counts)
     return [
         (populations[0], a.option)
-        for (_, out), populations in alike.items()  # type: ignore[misc]
+        for (_, out), populations in alike.items()
         for place, a in enumerate(out)
         if a.figure.mark == "c" and len({counts[place] for counts in populations}) == 1
     ]
