@@ -17,7 +17,7 @@ from flows.instrument import Instrument
 from storage.analysis import release as released
 from storage.analysis.counted import counted
 from storage.analysis.domains import Wealth
-from storage.analysis.estimates import Estimate
+from storage.analysis.estimates import Answer, Estimate
 from storage.analysis.labels import labels_of
 from storage.analysis.plan import ReleasePlan
 from storage.analysis.publishing import LICENCE, About, Sdmx, publish
@@ -41,6 +41,7 @@ class Draft:
     marked: tuple[Estimate, ...]
     material: str
     draw: Draw | None = None  # what gave strata and base weights; None: all alike
+    answers: tuple[Answer, ...] = ()  # under the rules too
 
     @property
     def hidden(self) -> tuple[Estimate, ...]:
@@ -103,7 +104,8 @@ def draft(
         raise ReleaseError(f"wave {wave}: {error}") from None
     if told is not None:
         told("applying the rules", 1, 1)
-    return Draft(table, tuple(marked), material, draw)
+    answers = released.marked_answers(table.answers, marked, plan.rules, earlier)
+    return Draft(table, tuple(marked), material, draw, tuple(answers))
 
 
 def make_release(
@@ -139,6 +141,7 @@ def make_release(
         software=publisher.software,
         material=made.material,
         weighted=margins is not None,
+        design_weighted=made.draw is not None,
         margins=tuple(
             released.Margin(m.name, m.source, m.issued.isoformat())
             for m in (margins.tables if margins else ())
@@ -150,8 +153,7 @@ def make_release(
     )
     return publish(
         made.table.estimates, out, about, labels_of(instrument), issued=issued, rules=plan.rules,
-        reason=reason, sdmx=publisher.sdmx,
-        beside=beside,
+        reason=reason, sdmx=publisher.sdmx, beside=beside, answers=made.table.answers,
     )  # fmt: skip
 
 

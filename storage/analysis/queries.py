@@ -21,7 +21,7 @@ from storage.analysis.differencing import Query, QueryRefused, may_serve, serve
 from storage.analysis.disclosure import key, rounded
 from storage.analysis.display import decimals
 from storage.analysis.estimates import Estimate
-from storage.analysis.release import Margin, Release, ReleaseError, estimate_of, latest, release_of
+from storage.analysis.release import Margin, Release, ReleaseError, estimate_of, latest, leaving, release_of
 from storage.database import reading, writing
 from storage.models import QueryLog, table_of
 
@@ -168,7 +168,8 @@ def _draft(
         margins=tuple(Margin(m.name, m.source, m.issued.isoformat()) for m in margins),
         probability_sample=plan.probability_sample, interviews=made.table.basis.respondents, material="",
         software="", rules=plan.rules, simulated=made.table.basis.simulated,
-        estimates=tuple(e for e in left if len(e.domain) < 2),
+        estimates=tuple(e for e in left if len(e.domain) < 2), answers=leaving(made.answers, plan.rules),
+        design_weighted=made.draw is not None,
     )  # fmt: skip
     why = [[*key(e)[1:3], e.domain, e.mark, e.notes[-1]] for e in made.hidden]
     text = json.dumps({"release": asdict(release), "why": why}, ensure_ascii=False)
