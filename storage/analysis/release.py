@@ -9,13 +9,13 @@ rounding. Nothing that leaves the house is made from anything but its result. `p
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from storage.analysis.disclosure import DisclosureRules, key, protect, rounded
 from storage.analysis.display import DisplayRules, decimals, display
-from storage.analysis.estimates import Estimate
+from storage.analysis.estimates import Answer, Estimate
 
 FORMAT = 1  # of release.json
 FILE = "release.json"
@@ -66,6 +66,8 @@ class Release:
     estimates: tuple[Estimate, ...]
     simulated: int = 0  # of the interviews, made up: a demonstration
     title: str = "SDG indicator 16.6.2: satisfaction with the last experience of public services"
+    design_weighted: bool = False  # a probability sample weighted by its draw, but not to margins
+    answers: tuple[Answer, ...] = ()  # each option of the attributes and the overall items, as on the screen
 
     @property
     def caution(self) -> str:
@@ -148,13 +150,17 @@ def as_json(release: Release) -> str:
 
 
 def _release(data: Mapping[str, Any]) -> Release:
-    known = {f.name: data[f.name] for f in fields(Release)}
+    # a field that an older release.json lacks takes its default
+    known = {f.name: data[f.name] for f in fields(Release) if f.name in data or f.default is MISSING}
     rules = data["rules"]
     return replace(
         Release(**known),
         margins=tuple(Margin(**m) for m in data["margins"]),
         rules=Rules(DisclosureRules(**rules["disclosure"]), DisplayRules(**rules["display"])),
         estimates=tuple(estimate_of(e) for e in data["estimates"]),
+        answers=tuple(
+            Answer(a["option"], a["code"], estimate_of(a["figure"])) for a in data.get("answers", [])
+        ),
     )
 
 
