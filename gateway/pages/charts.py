@@ -118,7 +118,8 @@ def trend(figures: Sequence[tuple[str, Estimate | None]]) -> Trend:
         if e is None or e.mark in HIDDEN or e.share is None:
             runs.append([])
         else:
-            runs[-1].append(Point(label, x, *(written(e, v) for v in (e.share, e.low, e.high)), aside))
+            share, low, high = (written(e, v) for v in (e.share, e.low, e.high))
+            runs[-1].append(Point(label, x, share, low, high, aside))
     points = tuple(point for run in runs for point in run)
     ticks = tuple((label, x, aside) for x, (label, _), aside in zip(places, figures, spare, strict=True))
     lines = "".join(_path([(p.x, p.share) for p in run]) for run in runs if len(run) > 1)
