@@ -25,7 +25,7 @@ from gateway.pages import HEADERS
 from gateway.pages.words import words_of
 from gateway.published import Published
 from gateway.results import ResultsPages
-from gateway.results_page import line_of
+from gateway.results_table import line_of
 from storage.analysis import queries
 from storage.analysis.estimates import ATTRIBUTES, OVERALL
 from storage.analysis.labels import Labels

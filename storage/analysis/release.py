@@ -181,6 +181,7 @@ def as_json(release: Release) -> str:
 
 
 def _release(data: Mapping[str, Any]) -> Release:
+    # A field that an older file lacks takes its default.
     known = {f.name: data[f.name] for f in fields(Release) if f.name in data or f.default is MISSING}
     rules = data["rules"]
     return replace(
