@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 
-from storage.analysis.differencing import revision_faults
+from storage.analysis.differencing import laid_alike, mean_faults, revision_faults
 from storage.analysis.estimates import Estimate
 from storage.analysis.exports import open_sdg, px
 from storage.analysis.exports.dcat import dcat
@@ -44,6 +44,7 @@ from storage.analysis.release import (
     wave_folder,
     waves,
 )
+from storage.analysis.served import ComeBetween, Served
 
 SUMS = "SHA256SUMS"
 LICENCE = "https://creativecommons.org/licenses/by/4.0/"
@@ -92,6 +93,7 @@ def publish(
     reason: str = "",
     sdmx: Sdmx | None = None,
     beside: Mapping[str, str] | None = None,
+    served: Served | None = None,
 ) -> Path:
     """Publish exact estimates as the wave's next version; its folder.
 
@@ -109,11 +111,15 @@ def publish(
         raise ReleaseError(
             f"wave {about.wave}: version {earlier[-1].version} is out; say why there is to be another one"
         )
+    served = served or Served()
+    crosses = {(e.domain[0][0], e.domain[1][0]) for e in estimates if len(e.domain) == 2}
+    before = laid_alike([*earlier, *served.answers], crosses)
     try:
-        figures = make(estimates, rules or Rules(), earlier, about.material)
+        figures = make(estimates, rules or Rules(), before, about.material, served.known)
     except ValueError as error:
         raise ReleaseError(f"wave {about.wave}: {error}") from None
-    against = [fault for e in earlier for fault in revision_faults(figures, about.material, e)]
+    against = [fault for e in before for fault in revision_faults(figures, about.material, e)]
+    against += mean_faults(figures, about.material, before)
     if against:  # any two versions can be laid side by side, not only neighbours
         raise ReleaseError("\n".join(against))
     release = Release(
@@ -148,7 +154,10 @@ def publish(
         _to_disk(building)
         target = folder / str(release.version)
         try:
-            os.rename(building, target)  # refuses a folder that has something in it
+            with served.turn():
+                os.rename(building, target)  # refuses a folder that has something in it
+        except ComeBetween as error:
+            raise ReleaseError(f"{error}; make the release again, with it") from None
         except OSError:
             raise ReleaseError(
                 f"{target}: is there already: somebody published at the same time; publish again"
