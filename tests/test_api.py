@@ -77,7 +77,8 @@ def walk(api: Api, path: str) -> list[dict[str, Any]]:
 # ---------------------------------------------------------------- who may ask
 
 OPEN = ["/api/v1/waves", "/api/v1/releases", "/api/v1/estimates", "/api/v1/codebook"]
-CLOSED = ["/api/v1/interviews", "/api/v1/responses", "/api/v1/exports/x", "/api/v1/flow-results/packages"]
+CLOSED = ["/api/v1/interviews", "/api/v1/responses", "/api/v1/exports/x", "/api/v1/flow-results/packages",
+          "/api/v1/queries"]  # fmt: skip
 
 
 @pytest.mark.parametrize("path", OPEN + CLOSED)
@@ -389,9 +390,9 @@ NAMES = st.sampled_from(
     " $top $skip $count $skiptoken $format page[size] page[afterCursor] filter[start-timestamp] x".split()
 )
 PATHS = st.sampled_from(
-    "waves releases estimates codebook interviews responses exports/x exports/x/file odata odata/estimate"
-    " odata/answer_wide odata/answer_wide/$count odata/$metadata odata/nothing flow-results/packages"
-    " flow-results/packages/x flow-results/packages/x/responses".split()
+    "waves releases estimates codebook interviews responses queries queries/x exports/x exports/x/file"
+    " odata odata/estimate odata/answer_wide odata/answer_wide/$count odata/$metadata odata/nothing"
+    " flow-results/packages flow-results/packages/x flow-results/packages/x/responses".split()
 )
 
 

@@ -106,16 +106,16 @@ def draft(
         raise ReleaseError(f"wave {wave}: {known}; {fix}")
     if told is not None:
         told("applying the rules", 0, 1)
-    known = tuple(e for e in table.estimates if key(e) in there and tuple(v for v, _ in e.domain) in more)
+    out_too = tuple(e for e in table.estimates if key(e) in there and tuple(v for v, _ in e.domain) in more)
     ours = tuple(e for e in table.estimates if tuple(v for v, _ in e.domain) not in more)
     table = replace(table, estimates=ours)
     try:
-        marked = released.marked(ours, plan.rules, before, material, known)
+        marked = released.marked(ours, plan.rules, before, material, out_too)
     except ValueError as error:
         raise ReleaseError(f"wave {wave}: {error}") from None
     if told is not None:
         told("applying the rules", 1, 1)
-    served = Served(tuple(answers), known, lambda: turn(engine, wave, seen))
+    served = Served(tuple(answers), out_too, lambda: turn(engine, wave, seen))
     return Draft(table, tuple(marked), material, draw, served)
 
 

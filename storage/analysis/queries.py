@@ -45,6 +45,7 @@ log = logging.getLogger("dial16.queries")
 
 DRAFT, QUERY = "draft", served.QUERY
 WAITING, RUNNING, DONE, REFUSED, FAILED = "waiting", "running", served.DONE, "refused", "failed"
+API = "api:"  # before a token's name in `asked_by`
 KEPT = timedelta(days=1)  # a draft
 _SILENT = timedelta(minutes=15)  # a worker that has not answered by then has died
 
