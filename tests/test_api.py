@@ -252,6 +252,7 @@ def test_figures_are_those_released(api: Api) -> None:
     national = api.json("/api/v1/estimates?service=health&measure=overall&variable=", PUBLIC)["data"]
     assert [(r["wave"], r["version"], r["newest"], r["category"]) for r in national] == [("w", 2, True, "")]
     assert national[0]["share"] == pytest.approx(0.6, abs=0.3) and national[0]["mark"] == ""
+    assert api.json("/api/v1/estimates?limit=1")["cursor"] is None, "a new release does not come last"
     both = walk(api, "/api/v1/estimates?version=all&limit=501")
     first = walk(api, "/api/v1/estimates?version=1&limit=5000")
     assert len(both) == 2 * len(first) and not any(r["newest"] for r in first)
