@@ -19,7 +19,7 @@ from storage.analysis.making import Publisher, draft, make_release
 from storage.analysis.plan import load_plan
 from storage.analysis.release import ReleaseError, all_versions
 from storage.analysis.released import keep_releases
-from storage.analysis.served import ComeBetween, answers_out, served_ids, turn
+from storage.analysis.served import ComeBetween, served_ids, tables_served, turn
 from storage.database import migrate, open_engine, writing
 from storage.models import QueryLog, table_of
 from tests.api_material import OTHER, PUBLIC, Api, serving
@@ -230,8 +230,8 @@ def test_an_answer_stays_and_the_next_version_is_made_with_it(api: Api) -> None:
     out = api.data_dir / "releases"
     plan = load_plan(api.data_dir / "release.toml", instrument())
     made = draft(api.engine, instrument(), WAVE, out, plan)
-    (answer,) = answers_out(api.engine, served_ids(api.engine, WAVE), all_versions(out, WAVE))
-    assert made.served.answers == (answer,) and answer.material == made.material
+    (answer,) = tables_served(api.engine, served_ids(api.engine, WAVE), all_versions(out, WAVE))
+    assert made.served.tables == (answer,) and answer.material == made.material
     assert {e.domain for e in made.served.known} == {e.domain for e in answer.estimates}
     assert {(e.service, e.measure) for e in made.served.known} == {("health", "overall")}
     assert {len(e.domain) for e in made.marked if "residence" in dict(e.domain)} == {1}

@@ -460,7 +460,7 @@ def test_the_next_version_heeds_what_was_answered(tmp_path: Path) -> None:
     answer = serve(Query("w", "health", "overall", SEX), release, exact, "m1")
     known = [e for e in exact if tuple(v for v, _ in e.domain) == SEX]
     new = [e for e in exact if e not in known]
-    before = [release, *served_with(answer, release).answers]
+    before = [release, *served_with(answer, release).tables]
     figures = make(new, Rules(), before, "m1", known)
     assert [e.domain for e in figures] == [e.domain for e in new]
     public = [*figures, *answer]

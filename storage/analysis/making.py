@@ -24,7 +24,7 @@ from storage.analysis.labels import labels_of
 from storage.analysis.plan import ReleasePlan
 from storage.analysis.publishing import LICENCE, About, Sdmx, publish
 from storage.analysis.release import ReleaseError
-from storage.analysis.served import Served, answers_out, served_ids, turn
+from storage.analysis.served import Served, served_ids, tables_served, turn
 from storage.analysis.sheets import Progress
 from storage.analysis.table import Draw, Table, table_16_6_2
 from storage.database import reading
@@ -79,8 +79,8 @@ def draft(
     plan's draw is missing; RakingError where margins and respondents do not fit; NoMarks.
     """
     seen, earlier = served_ids(engine, wave), released.all_versions(out, wave)
-    answers = answers_out(engine, seen, earlier)
-    before = laid_alike([*earlier, *answers], plan.crosses)
+    given = tables_served(engine, seen, earlier)
+    before = laid_alike([*earlier, *given], plan.crosses)
     draw = planned_draw(engine, wave, plan)
     for _ in range(_TRIES):
         material = material_of(engine, instrument, wave, plan.wealth, draw, simulated)
@@ -115,7 +115,7 @@ def draft(
         raise ReleaseError(f"wave {wave}: {error}") from None
     if told is not None:
         told("applying the rules", 1, 1)
-    served = Served(tuple(answers), out_too, lambda: turn(engine, wave, seen))
+    served = Served(tuple(given), out_too, lambda: turn(engine, wave, seen))
     return Draft(table, tuple(marked), material, draw, served)
 
 

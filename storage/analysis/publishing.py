@@ -113,7 +113,7 @@ def publish(
         )
     served = served or Served()
     crosses = {(e.domain[0][0], e.domain[1][0]) for e in estimates if len(e.domain) == 2}
-    before = laid_alike([*earlier, *served.answers], crosses)
+    before = laid_alike([*earlier, *served.tables], crosses)
     try:
         figures = make(estimates, rules or Rules(), before, about.material, served.known)
     except ValueError as error:

@@ -34,7 +34,7 @@ from storage.analysis.release import (
     release_of,
     versions,
 )
-from storage.analysis.served import ComeBetween, answers_out, served_ids, turn
+from storage.analysis.served import ComeBetween, served_ids, tables_served, turn
 from storage.database import reading, writing
 from storage.models import QueryLog, table_of
 
@@ -275,7 +275,7 @@ def _query(
             f"the release file's margins are not those of version {released.version}; name the same, or ask"
             " after the next version"
         )
-    beside = [*earlier[:-1], *answers_out(engine, seen, earlier)]
+    beside = [*earlier[:-1], *tables_served(engine, seen, earlier)]
     crosses = {
         (a, b) for *_, ((a, _), (b, _)) in tables_out(laid_alike([released, *beside]), released.material)
     }

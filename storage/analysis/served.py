@@ -34,7 +34,7 @@ class ComeBetween(Exception):
 class Served:
     """What the next version of a wave has to heed beside the versions before it."""
 
-    answers: tuple[Release, ...] = ()
+    tables: tuple[Release, ...] = ()
     #: On the new version's interviews: figures that are out in tables which it does not hold.
     known: tuple[Estimate, ...] = ()
     #: The version is put in its place within. Raises ComeBetween.
@@ -47,7 +47,7 @@ def served_ids(engine: Engine, wave: str) -> frozenset[str]:
         return _ids(db, wave)
 
 
-def answers_out(engine: Engine, ids: Collection[str], versions: Sequence[Release]) -> list[Release]:
+def tables_served(engine: Engine, ids: Collection[str], versions: Sequence[Release]) -> list[Release]:
     """These questions' answers, oldest first. versions: the wave's that are out."""
     with reading(engine) as db:
         query = select(_log.c.answer).where(among(db, _log.c.id, ids)).order_by(_log.c.answered_at, _log.c.id)
