@@ -26,9 +26,9 @@ Between answers and the next version. The same, from the other side: answers cou
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from storage.analysis.disclosure import key, protect, rounded
+from storage.analysis.disclosure import answer_key, key, protect, rounded
 from storage.analysis.display import decimals, display
-from storage.analysis.estimates import ATTRIBUTES, OVERALL, Domain, Estimate
+from storage.analysis.estimates import ATTRIBUTES, OVERALL, Answer, Domain, Estimate
 from storage.analysis.release import Release
 
 
@@ -188,20 +188,27 @@ def _turned(estimates: Iterable[Estimate], pairs: Collection[tuple[str, ...]]) -
     return found
 
 
-def revision_faults(new: Sequence[Estimate], material: str, before: Release) -> list[str]:
-    """Why these figures (as they would leave) may not be published after `before`; none if they may."""
+def revision_faults(
+    new: Sequence[Estimate], material: str, before: Release, answers: Sequence[Answer] = ()
+) -> list[str]:
+    """Why these figures (as they would leave) may not be published after `before`; none if they may.
+
+    answers: theirs, likewise. They rest on their item's base, so the same difference of it is asked.
+    """
     if material and material == before.material:
         return []
     rules = before.rules.disclosure
     least = rules.least + rules.rounding
     old = {key(e): e for e in before.estimates}
+    old_answers = {answer_key(a): a.figure for a in before.answers}
+    pairs = [(e, old.get(key(e)), "") for e in new]
+    pairs += [(a.figure, old_answers.get(answer_key(a)), f", {a.option}") for a in answers]
     faults = []
-    for e in new:
-        was = old.get(key(e))
+    for e, was, option in pairs:
         if was is None or "c" in (e.mark, was.mark) or _seen(e) == _seen(was):
             continue
         if abs(e.n - was.n) < least:
-            where = ", ".join("=".join(pair) for pair in e.domain) or "national"
+            where = (", ".join("=".join(pair) for pair in e.domain) or "national") + option
             faults.append(
                 f"{e.service} {e.measure}, {where}: base {was.n} in version {before.version} and {e.n} now; "
                 f"the difference would tell what fewer than {rules.least} people said. Publish from the "

@@ -19,7 +19,7 @@ from storage.analysis.counted import counted
 from storage.analysis.differencing import laid_alike, tables_out
 from storage.analysis.disclosure import key
 from storage.analysis.domains import Wealth
-from storage.analysis.estimates import Estimate
+from storage.analysis.estimates import Answer, Estimate
 from storage.analysis.labels import labels_of
 from storage.analysis.plan import ReleasePlan
 from storage.analysis.publishing import LICENCE, About, Sdmx, publish
@@ -44,6 +44,7 @@ class Draft:
     marked: tuple[Estimate, ...]
     material: str
     draw: Draw | None = None  # what gave strata and base weights; None: all alike
+    answers: tuple[Answer, ...] = ()  # under the rules too
     served: Served = field(default_factory=Served)  # queries answered so far
 
     @property
@@ -115,8 +116,9 @@ def draft(
         raise ReleaseError(f"wave {wave}: {error}") from None
     if told is not None:
         told("applying the rules", 1, 1)
+    answers = released.marked_answers(table.answers, marked, plan.rules, before)
     served = Served(tuple(given), out_too, lambda: turn(engine, wave, seen))
-    return Draft(table, tuple(marked), material, draw, served)
+    return Draft(table, tuple(marked), material, draw, tuple(answers), served)
 
 
 def make_release(
@@ -152,6 +154,7 @@ def make_release(
         software=publisher.software,
         material=made.material,
         weighted=margins is not None,
+        design_weighted=made.draw is not None,
         margins=tuple(
             released.Margin(m.name, m.source, m.issued.isoformat())
             for m in (margins.tables if margins else ())
@@ -163,8 +166,7 @@ def make_release(
     )
     return publish(
         made.table.estimates, out, about, labels_of(instrument), issued=issued, rules=plan.rules,
-        reason=reason, sdmx=publisher.sdmx,
-        beside=beside, served=made.served,
+        reason=reason, sdmx=publisher.sdmx, beside=beside, answers=made.table.answers, served=made.served,
     )  # fmt: skip
 
 

@@ -176,6 +176,7 @@ class Quality:
     figures: tuple[Pair, ...]
     no_figures: str  # why there is no comparison
     rules: DisclosureRules | None = None  # of a public one
+    design_weighted: bool = False  # by the probabilities of the sample's draw
 
 
 def aapor_rates(engine: Engine, wave: str) -> Rates | None:
@@ -281,6 +282,7 @@ def quality(
         weights=weights,
         figures=figures,
         no_figures=refused,
+        design_weighted=draw is not None,
     )
     return Report(made_report, flags)
 

@@ -31,6 +31,7 @@ from storage.analysis.release import (
     all_versions,
     estimate_of,
     latest,
+    leaving,
     release_of,
     versions,
 )
@@ -220,7 +221,8 @@ def _draft(
         margins=tuple(Margin(m.name, m.source, m.issued.isoformat()) for m in margins),
         probability_sample=plan.probability_sample, interviews=made.table.basis.respondents, material="",
         software="", rules=plan.rules, simulated=made.table.basis.simulated,
-        estimates=tuple(e for e in left if len(e.domain) < 2),
+        estimates=tuple(e for e in left if len(e.domain) < 2), answers=leaving(made.answers, plan.rules),
+        design_weighted=made.draw is not None,
     )  # fmt: skip
     why = [[*key(e)[1:3], e.domain, e.mark, e.notes[-1]] for e in made.hidden]
     text = json.dumps({"release": asdict(release), "why": why}, ensure_ascii=False)

@@ -61,7 +61,7 @@ def tables_served(engine: Engine, ids: Collection[str], versions: Sequence[Relea
         # Rows of earlier software do not say their interviews; those of a version that is gone are not known.
         material = data.get("material", beside.material if beside else "")
         figures = tuple(estimate_of(e) for e in data["figures"])
-        found.append(replace(base, version=data["version"], material=material, estimates=figures))
+        found.append(replace(base, version=data["version"], material=material, estimates=figures, answers=()))
     return found
 
 
