@@ -108,7 +108,8 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
             raise ReleaseError(f"wave {name}: answers came in meanwhile; make the release again")
         beside = public_files(
             report.quality, instrument, plan.rules,
-            [*(r.estimates for r in all_versions(out, name)), made.marked], earlier_reports(out, name),
+            [*(r.estimates for r in (*all_versions(out, name), *made.served.tables)), made.marked],
+            earlier_reports(out, name),
         )  # fmt: skip
         folder = making.make_release(
             made, instrument, settings.releases_dir, plan, publisher, issued=datetime.now(UTC).date(),

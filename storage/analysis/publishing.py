@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 
-from storage.analysis.differencing import revision_faults
+from storage.analysis.differencing import laid_alike, mean_faults, revision_faults
 from storage.analysis.estimates import Answer, Estimate
 from storage.analysis.exports import open_sdg, px
 from storage.analysis.exports.dcat import dcat
@@ -47,6 +47,7 @@ from storage.analysis.release import (
     wave_folder,
     waves,
 )
+from storage.analysis.served import ComeBetween, Served
 
 SUMS = "SHA256SUMS"
 LICENCE = "https://creativecommons.org/licenses/by/4.0/"
@@ -99,13 +100,15 @@ def publish(
     sdmx: Sdmx | None = None,
     beside: Mapping[str, str] | None = None,
     answers: Sequence[Answer] = (),
+    served: Served | None = None,
 ) -> Path:
     """Publish exact estimates as the wave's next version; its folder.
 
     reason: why there is another version; needed from the second on. sdmx None: no SDMX files. beside: more
     files by name, as they may be read outside, such as those of `quality_files.public_files`. answers: how
-    people answered, exact; without them there is no answers.csv. Raises ReleaseError, and the errors of the
-    writers; then nothing is left behind.
+    people answered, exact; without them there is no answers.csv. served: what queries were answered with,
+    heeded like earlier versions. Raises ReleaseError, and the errors of the writers; then nothing is left
+    behind.
     """
     faults = [e for e in (*estimates, *(a.figure for a in answers)) if e.wave != about.wave]
     if faults or not estimates:
@@ -117,12 +120,16 @@ def publish(
         raise ReleaseError(
             f"wave {about.wave}: version {earlier[-1].version} is out; say why there is to be another one"
         )
+    served = served or Served()
+    crosses = {(e.domain[0][0], e.domain[1][0]) for e in estimates if len(e.domain) == 2}
+    before = laid_alike([*earlier, *served.tables], crosses)
     try:
-        figures = make(estimates, rules or Rules(), earlier, about.material)
+        figures = make(estimates, rules or Rules(), before, about.material, served.known)
     except ValueError as error:
         raise ReleaseError(f"wave {about.wave}: {error}") from None
-    options = leaving(marked_answers(answers, figures, rules or Rules(), earlier), rules or Rules())
-    against = [fault for e in earlier for fault in revision_faults(figures, about.material, e, options)]
+    options = leaving(marked_answers(answers, figures, rules or Rules(), before), rules or Rules())
+    against = [fault for e in before for fault in revision_faults(figures, about.material, e, options)]
+    against += mean_faults(figures, about.material, before)
     if against:  # any two versions can be laid side by side, not only neighbours
         raise ReleaseError("\n".join(against))
     release = Release(
@@ -159,7 +166,10 @@ def publish(
         _to_disk(building)
         target = folder / str(release.version)
         try:
-            os.rename(building, target)  # refuses a folder that has something in it
+            with served.turn():
+                os.rename(building, target)  # refuses a folder that has something in it
+        except ComeBetween as error:
+            raise ReleaseError(f"{error}; make the release again, with it") from None
         except OSError:
             raise ReleaseError(
                 f"{target}: is there already: somebody published at the same time; publish again"

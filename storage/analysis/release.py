@@ -92,26 +92,36 @@ class Release:
 
 
 def marked(
-    estimates: Sequence[Estimate], rules: Rules, earlier: Sequence[Release] = (), material: str = ""
+    estimates: Sequence[Estimate],
+    rules: Rules,
+    earlier: Sequence[Release] = (),
+    material: str = "",
+    known: Sequence[Estimate] = (),
 ) -> list[Estimate]:
     """Exact estimates with what the rules say of each: mark, and the reason as its last note.
 
     earlier: the wave's versions that are out. What one of them hides stays hidden; what one that rests on
-    the same interviews shows cannot be hidden any more, so nothing new leans on it. Raises ValueError
-    where something hidden could be reckoned whatever else is hidden.
+    the same interviews shows cannot be hidden any more, so nothing new leans on it. known: exact, what these
+    have of tables that are not among `estimates`: protected together with them, and not given back. Raises
+    ValueError where something hidden could be reckoned whatever else is hidden.
     """
     hidden = {key(e) for r in earlier for e in r.estimates if e.mark == "c"}
     public = {key(e) for r in earlier if material and r.material == material for e in r.estimates} - hidden
-    return display(protect(estimates, rules.disclosure, hidden, public), rules.display)
+    together = protect([*estimates, *known], rules.disclosure, hidden, public)
+    return display(together[: len(estimates)], rules.display)
 
 
 def make(
-    estimates: Sequence[Estimate], rules: Rules, earlier: Sequence[Release] = (), material: str = ""
+    estimates: Sequence[Estimate],
+    rules: Rules,
+    earlier: Sequence[Release] = (),
+    material: str = "",
+    known: Sequence[Estimate] = (),
 ) -> tuple[Estimate, ...]:
     """The same as they may leave: blanked and rounded. Raises ValueError."""
     return tuple(
         rounded(e, decimals(e, rules.display), rules.disclosure)
-        for e in marked(estimates, rules, earlier, material)
+        for e in marked(estimates, rules, earlier, material, known)
     )
 
 
