@@ -72,12 +72,3 @@ def blanked(estimate: Estimate, mark: str, notes: tuple[str, ...] = ()) -> Estim
         estimate, n=0, positive=0, share=None, se=None, low=None, high=None, df=0, n_eff=0.0, deff=None,
         width=None, not_applicable=0, dont_know=0, refused=0, not_reached=0, mark=mark, notes=notes,
     )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Share of an item's respondents that chose one option; national."""
-
-    option: str  # option id of the item's scale
-    code: int  # 3, 2, 1, 0
-    figure: Estimate  # of (service, item, domain ()); `positive` is who chose it, n the item's base
