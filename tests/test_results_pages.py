@@ -38,9 +38,9 @@ from gateway.results_page import regions_of
 from storage.analysis.estimates import Domain, Estimate, blanked
 from storage.analysis.labels import labels_of
 from storage.analysis.release import FILE, Release, as_json, load_release, percent
-from tests.answers_material import give_answers, more_waves
 from tests.results_material import ROOT, instrument, publish_again, publish_waves
 from tests.test_pages import MOST_OCTETS, browser, opened
+from tests.wave_material import more_waves
 
 __all__ = ["browser"]  # a fixture
 
@@ -55,7 +55,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("results")
     publish_waves(made)
     publish_again(made, "pilot-2026")
-    give_answers(made / "releases", instrument())
     return made
 
 
