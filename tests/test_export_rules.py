@@ -287,7 +287,7 @@ def test_the_rule_holds_whatever_the_cells(population: list[tuple[Any, int]]) ->
         [(n, *cell, 0.5 + n % 7) for n, cell in enumerate(people)],
     )
     before = dict(db.execute("SELECT wave, SUM(weight) FROM wide GROUP BY wave").fetchall())
-    done = protect(db, ("region", "age_group", "sex"), 101, weight="weight")
+    done = protect(db, ("region", "age_group", "sex"), 101, weights=("weight",))
     after = db.execute("SELECT id, wave, region, age_group, sex FROM wide").fetchall()
     cells = Counter(row[1:] for row in after)
     assert all(n >= THRESHOLD for n in cells.values())
