@@ -306,7 +306,8 @@ def test_the_digest_of_interviews_follows_answers_and_people(database_url: str) 
 
 
 def test_a_drawn_wave_is_weighted_with_its_sample(database_url: str, tmp_path: Path) -> None:
-    """600 answered, of whom the first 400 were drawn: every second one as 1 in 100, the others 1 in 25."""
+    """600 answered, of whom the first 400 are the sample that was released, 300 of them written to and 100
+    left alone: every second one drawn as 1 in 100, the others 1 in 25."""
     engine = open_engine(database_url)
     migrate(engine, instrument())
     who = put(engine, instrument(), people(600, seed=5), wave=WAVE)
@@ -320,9 +321,16 @@ def test_a_drawn_wave_is_weighted_with_its_sample(database_url: str, tmp_path: P
     drawn = [
         {"id": p, "wave": WAVE, "respondent": p, "campaign": "c", "replicate": 1, "source": "csv",
          "probability": [0.01, 0.04][n % 2], "stratum": ["north", None][n % 2],
-         "loaded_at": datetime.now(UTC), "excluded": None if n < 400 else "asked_not_to"}
+         "loaded_at": datetime.now(UTC), "released_at": None, "excluded": None}
         for n, p in enumerate(who)
     ]  # fmt: skip
+    for n, number in enumerate(drawn):
+        if n < 300:
+            number["released_at"] = datetime.now(UTC)
+        elif n < 400:  # left alone: dialled in before anybody wrote to them
+            number["excluded"] = "complete"
+        else:  # their turn never came
+            number["replicate"] = 2
     with writing(engine) as db:
         db.execute(insert(table_of(Campaign)), [campaign])
         db.execute(insert(table_of(SampleNumber)), drawn)

@@ -65,7 +65,7 @@ def add_verbs(app: typer.Typer, context: Callable[..., Settings]) -> None:
         wealth: WealthOption = None,
         simulated: Annotated[bool, typer.Option("--simulated", help="With interviews made up here.")] = False,
     ) -> None:
-        """Check the errors of the national figures by a jackknife that rakes anew each time. Writes nothing."""
+        """Check the errors of the national figures by a jackknife, raked anew each time. Writes nothing."""
         from gateway.commands.release import bars
         from storage.analysis.making import planned_draw
         from storage.analysis.plan import load_plan
