@@ -15,7 +15,7 @@ from storage.analysis.raking import RakingError
 from storage.analysis.replicates import Checked, random_groups, replicate_check
 from storage.analysis.table import respondent_weights
 from storage.database import migrate, open_engine
-from tests.estimation_material import Answers, anybody, put
+from tests.estimation_material import anybody, put
 from tests.results_material import instrument
 from tests.stores import missing
 
@@ -36,7 +36,7 @@ cat(sprintf("%.12f", SE(svymean(~y, subset(raked, !is.na(y))))))
 """
 
 
-def everybody(count: int, seed: int) -> list[Answers]:
+def everybody(count: int, seed: int) -> list[dict[str, str | int]]:
     """Respondents who say their sex and where they live."""
     chance = Random(seed)
     people = [anybody(instrument(), chance) for _ in range(count)]

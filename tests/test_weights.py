@@ -59,8 +59,10 @@ def shown(engine: Engine) -> dict[tuple[str, str], tuple[float | None, int | Non
         return {(r[0], r[1]): (r[2], r[3]) for r in rows}
 
 
-def exported(engine: Engine, folder: Path, variant: str = SCIENTIFIC, **more: Path) -> list[dict[str, str]]:
-    export_files(engine, instrument(), Asked(variant, "p"), KEY, folder, ["csv"], **more)
+def exported(
+    engine: Engine, folder: Path, variant: str = SCIENTIFIC, weights: Path | None = None
+) -> list[dict[str, str]]:
+    export_files(engine, instrument(), Asked(variant, "p"), KEY, folder, ["csv"], weights=weights)
     with (folder / "wide.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
