@@ -16,10 +16,9 @@ from storage.analysis.domains import OfficeFileError, Wealth, load_wealth, varia
 from storage.analysis.estimates import MODELLED, UNWEIGHTED, Domain, Estimate, blanked
 from storage.analysis.indicator import indicator
 from storage.analysis.margins import Margin, Margins
-from storage.analysis.raking import Target, rake
 from storage.analysis.sheets import NoMarks
 from storage.analysis.table import Table, respondent_weights, table_16_6_2, waves_of
-from storage.analysis.variance import Design, jackknife
+from storage.analysis.variance import Design
 from storage.database import migrate, open_engine, reading, writing
 from storage.marks import restore_marks
 from storage.models import Interview, table_of
@@ -442,30 +441,6 @@ def test_the_same_people_several_times_over(seed: int, times: int) -> None:
             assert b.se == pytest.approx(a.se * ((n - 1) / (times * n - 1)) ** 0.5, abs=1e-12)
             assert 0 <= a.share <= 1 and (a.low is None or a.low <= a.share + 1e-12)
     engine.dispose()
-
-
-def test_the_jackknife_agrees_as_far_as_it_should() -> None:
-    """Raking anew in each replicate: a little above the linearised error, never far from it."""
-    chance = np.random.default_rng(7)
-    of = np.repeat(np.arange(3), 4)
-    other = np.tile(np.arange(2), 6)
-    positive, negative, rest = chance.integers(5, 30, (3, 12))
-    counts = positive + negative + rest
-    tables = (
-        Target("a", ("x", "y", "z"), np.array([300.0, 500.0, 200.0]), of),
-        Target("b", ("u", "v"), np.array([450.0, 550.0]), other),
-    )
-    raked = rake(np.ones(12), counts, tables)
-    design = Design(np.zeros(12, dtype=np.int64), np.ones(12), raked.weights, counts, raked.categories)
-    total = (raked.weights * (positive + negative)).sum()
-    share = (raked.weights * positive).sum() / total
-    cells = np.arange(12)
-    (se,) = design.standard_errors(
-        1, np.zeros(24, dtype=np.int64), np.concatenate([cells, cells]),
-        np.repeat([(1 - share) / total, -share / total], 12), np.concatenate([positive, negative]),
-    )  # fmt: skip
-    other_way = jackknife(np.zeros(12, dtype=np.int64), np.ones(12), positive, negative, rest, tables)
-    assert other_way == pytest.approx(float(se), rel=0.05)
 
 
 def test_a_blanked_estimate_keeps_its_place_and_nothing_to_reckon_from() -> None:

@@ -33,7 +33,7 @@ from storage.analysis.exports import ledger
 from storage.analysis.exports.data_package import digest
 from storage.analysis.exports.formats import EXPORTS, SUMS, export_files, formats_named
 from storage.analysis.exports.microdata import Asked, ExportError, collect, export_id
-from storage.analysis.exports.public_use import THRESHOLD, protect
+from storage.analysis.exports.public_use import THRESHOLD, even_out, protect
 from storage.analysis.views import VIEWS
 from storage.database import migrate, open_engine, reading, writing
 from storage.models import Campaign, ExportAudit, Interview, SampleNumber, table_of
@@ -287,7 +287,7 @@ def test_the_rule_holds_whatever_the_cells(population: list[tuple[Any, int]]) ->
         [(n, *cell, 0.5 + n % 7) for n, cell in enumerate(people)],
     )
     before = dict(db.execute("SELECT wave, SUM(weight) FROM wide GROUP BY wave").fetchall())
-    done = protect(db, ("region", "age_group", "sex"), 101, weight="weight")
+    done = protect(db, ("region", "age_group", "sex"), 101, weights=("weight",))
     after = db.execute("SELECT id, wave, region, age_group, sex FROM wide").fetchall()
     cells = Counter(row[1:] for row in after)
     assert all(n >= THRESHOLD for n in cells.values())
@@ -302,6 +302,13 @@ def test_the_rule_holds_whatever_the_cells(population: list[tuple[Any, int]]) ->
     nothing = Counter(row[1] for row in after if row[2:] == (101, 101, 101))
     for row in kept:  # a big cell is touched only to fill up those of whom nothing is left
         assert row[2:] == (101, 101, 101) and nothing[row[1]] >= THRESHOLD
+    for wave, total in db.execute("SELECT wave, SUM(weight) FROM wide GROUP BY wave"):
+        assert total == pytest.approx(before[wave])
+    even_out(db, ("region", "age_group", "sex"), ("weight",))
+    cell = "wave, region, age_group, sex"
+    assert not db.execute(
+        f"SELECT 1 FROM wide GROUP BY {cell} HAVING MAX(weight) > MIN(weight) + 1e-9"
+    ).fetchall()
     for wave, total in db.execute("SELECT wave, SUM(weight) FROM wide GROUP BY wave"):
         assert total == pytest.approx(before[wave])
     db.close()

@@ -10,9 +10,12 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, select, text, update
+from typer.testing import CliRunner
 
 from flows.instrument import Fault
+from gateway.commands.release import commands as release_commands
+from gateway.settings import Settings
 from storage.analysis.domains import OfficeFileError, Wealth
 from storage.analysis.making import draft, draw_of, make_release, material_of
 from storage.analysis.plan import ReleasePlan, load_plan
@@ -117,8 +120,27 @@ def test_from_a_dry_run_to_a_second_version(data: Path) -> None:
     engine = open_engine(f"sqlite:///{data / 'dial16.sqlite3'}")  # what SQL and the API read
     with reading(engine) as db:
         kept = db.execute(select(table_of(ReleasedVersion).c.version).order_by("version")).scalars().all()
-    engine.dispose()
     assert list(kept) == [1, 2]
+    count = text("SELECT COUNT(*) FROM final_weight WHERE version = 1")
+    with writing(engine) as db:  # as if it had ended before they were written
+        assert db.execute(count).scalar() == 1500
+        db.execute(text("DELETE FROM final_weight"))
+
+    def here(*words: str) -> str:
+        """The same in this process, for it takes less."""
+        app = release_commands(lambda *needs, **_: Settings.from_environment({"DIAL16_DATA_DIR": str(data)}))
+        result = CliRunner().invoke(app, list(words), catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    margins = ("--margins", str(data / "margins.csv"))
+    assert "version 1: 1,500 final weights kept." in here("weights", "--version", "1", *margins)
+    with reading(engine) as db:
+        assert db.execute(count).scalar() == 1500
+    checked = here("replicates", "--groups", "20", *margins)
+    assert re.search(r"health +. overall +. 0\.\d{4} . 0\.\d{4} . 0\.\d{4} +. \d\.\d\d", checked), checked
+    assert "leaves out 20 groups" in checked and "raking replicates (health)" in checked
+    engine.dispose()
 
 
 def test_a_file_that_changed_is_found(data: Path) -> None:
@@ -169,8 +191,8 @@ MARGINS = "table,source,date,variables,category,total,joins\n"
 def test_bad_input_names_file_row_and_fix_and_writes_nothing(
     data: Path, words: list[str], files: dict[str, str], said: str
 ) -> None:
-    for name, text in files.items():
-        (data / name).write_text(text)
+    for name, content in files.items():
+        (data / name).write_text(content)
     ran = run(data, "make", *words)
     assert ran.returncode != 0
     assert said in " ".join(ran.stderr.replace("│", " ").split())
@@ -308,7 +330,8 @@ def test_the_digest_of_interviews_follows_answers_and_people(database_url: str) 
 
 
 def test_a_drawn_wave_is_weighted_with_its_sample(database_url: str, tmp_path: Path) -> None:
-    """600 answered, of whom the first 400 were drawn: every second one as 1 in 100, the others 1 in 25."""
+    """600 answered, of whom the first 400 are the sample that was released, 300 of them written to and 100
+    left alone: every second one drawn as 1 in 100, the others 1 in 25."""
     engine = open_engine(database_url)
     migrate(engine, instrument())
     who = put(engine, instrument(), people(600, seed=5), wave=WAVE)
@@ -322,9 +345,16 @@ def test_a_drawn_wave_is_weighted_with_its_sample(database_url: str, tmp_path: P
     drawn = [
         {"id": p, "wave": WAVE, "respondent": p, "campaign": "c", "replicate": 1, "source": "csv",
          "probability": [0.01, 0.04][n % 2], "stratum": ["north", None][n % 2],
-         "loaded_at": datetime.now(UTC), "excluded": None if n < 400 else "asked_not_to"}
+         "loaded_at": datetime.now(UTC), "released_at": None, "excluded": None}
         for n, p in enumerate(who)
     ]  # fmt: skip
+    for n, number in enumerate(drawn):
+        if n < 300:
+            number["released_at"] = datetime.now(UTC)
+        elif n < 400:  # left alone: dialled in before anybody wrote to them
+            number["excluded"] = "complete"
+        else:  # their turn never came
+            number["replicate"] = 2
     with writing(engine) as db:
         db.execute(insert(table_of(Campaign)), [campaign])
         db.execute(insert(table_of(SampleNumber)), drawn)

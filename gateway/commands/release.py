@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.commands import wave_or_first
+from gateway.commands import wave_or_first, weights
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
         from storage.analysis.quality_files import earlier_reports, public_files
         from storage.analysis.release import ReleaseError, all_versions
         from storage.analysis.released import keep_releases
+        from storage.analysis.weights import final_weights, keep_weights
         from storage.database import check_schema, open_engine
 
         settings = context(run_folder=True)
@@ -80,7 +81,7 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
         sdmx = _sdmx(settings)
         engine = open_engine(settings.database_url)
         check_schema(engine)
-        with _bars() as told:
+        with bars() as told:
             made = making.draft(
                 engine,
                 instrument,
@@ -104,6 +105,7 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
             margins=plan.margins, wealth=plan.wealth, limits=plan.limits, fewest=plan.fewest,
             probability_sample=plan.probability_sample, draw=made.draw, simulated=simulated,
         )  # fmt: skip
+        final = final_weights(engine, instrument, name, plan, made.draw, simulated)
         if making.material_of(engine, instrument, name, plan.wealth, made.draw, simulated) != made.material:
             raise ReleaseError(f"wave {name}: answers came in meanwhile; make the release again")
         beside = public_files(
@@ -116,6 +118,7 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
             reason=reason, simulated=simulated, beside=beside,
         )  # fmt: skip
         keep_releases(engine, settings.releases_dir)
+        keep_weights(engine, final, int(folder.name))
         engine.dispose()
         typer.echo(folder)
 
@@ -201,6 +204,7 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
         if release.caution:
             typer.echo(release.caution)
 
+    weights.add_verbs(app, context)
     return app
 
 
@@ -326,7 +330,7 @@ def _figures(release: "Release", rows: "Sequence[Estimate]", labels: "Labels") -
 
 
 @contextmanager
-def _bars() -> Iterator[Callable[[str, int, int], None]]:
+def bars() -> Iterator[Callable[[str, int, int], None]]:
     """A bar for each step, on the terminal's error side: the result stays alone on its own."""
     from rich.console import Console
     from rich.progress import Progress, TaskID

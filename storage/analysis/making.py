@@ -28,7 +28,8 @@ from storage.analysis.served import Served, served_ids, tables_served, turn
 from storage.analysis.sheets import Progress
 from storage.analysis.table import Draw, Table, table_16_6_2
 from storage.database import reading
-from storage.models import Interview, SampleNumber, table_of
+from storage.models import Interview, table_of
+from storage.sample import drawn
 
 _TRIES = 3  # at a table under which no interview changes
 
@@ -173,14 +174,12 @@ def make_release(
 def draw_of(engine: Engine, wave: str) -> dict[str, tuple[str, float]] | None:
     """The wave's sample as drawn: respondent -> (stratum, base weight 1/probability). None: there is none.
 
-    Numbers without a probability, and those excluded before anybody wrote to them, are not in it.
+    Numbers without a probability, and replicates that were not released, are not in it. Whoever was drawn
+    and then left alone is: see `sample.drawn`.
     """
-    c = table_of(SampleNumber).c
-    query = select(c.respondent, c.stratum, c.probability).where(
-        c.wave == wave, c.probability > 0, c.excluded.is_(None)
-    )
     with reading(engine) as db:
-        return {r.respondent: (r.stratum or "", 1 / r.probability) for r in db.execute(query)} or None
+        rows = db.execute(drawn(wave))
+        return {r.respondent: (r.stratum or "", 1 / r.probability) for r in rows} or None
 
 
 def planned_draw(engine: Engine, wave: str, plan: ReleasePlan) -> Draw | None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from sqlalchemy import Engine, select
+from sqlalchemy import Connection, Engine, select
 
 from flows.instrument import Instrument
 from storage.analysis.answers import answers_of
@@ -279,7 +279,7 @@ def _domains(
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Weights of a service block's respondents, for files of record and for checks."""
+    """What the respondents of a service block weigh: see `weights`, which keeps them."""
 
     pseudonyms: tuple[str, ...]
     base: Floats
@@ -296,17 +296,53 @@ def respondent_weights(
     limits: Limits | None = None,
     fewest: int = 1,
     draw: Draw | None = None,
+    simulated: bool = True,
 ) -> dict[str, Weights]:
-    """The weights under the figures of `table_16_6_2` with the same arguments, by block of services."""
-    known = variables(instrument, wealth)
+    """The weights under the figures of `table_16_6_2` with the same arguments, by block of services.
+
+    Blocks that were given to every respondent share one file, and so one `Weights` (`is` tells).
+    Raises RakingError, NoMarks.
+    """
     with reading(engine) as db:
-        _, groups = read_groups(db, instrument, wave)
-        sheets = drawn_only([read_sheet(db, group, wave, pseudonyms=True) for group in groups], draw)
+        sheets, files = block_files(
+            db, instrument, wave, margins=margins, wealth=wealth, limits=limits, fewest=fewest, draw=draw,
+            simulated=simulated, pseudonyms=True,
+        )  # fmt: skip
     names = np.array([p for sheet in sheets for p in sheet.pseudonyms], dtype=object)
+    made: dict[int, Weights] = {}
+    for file in files.values():
+        if id(file) not in made:
+            given = file.cell >= 0
+            at = file.design_cell[file.cell[given]]
+            made[id(file)] = Weights(tuple(names[given]), file.design.base[at], file.design.weight[at])
+    return {block: made[id(file)] for block, file in files.items()}
+
+
+def block_files(
+    db: Connection,
+    instrument: Instrument,
+    wave: str,
+    *,
+    margins: Margins | None,
+    wealth: Wealth | None,
+    limits: Limits | None,
+    fewest: int,
+    draw: Draw | None,
+    simulated: bool,
+    pseudonyms: bool = False,
+    told: Progress | None = None,
+) -> tuple[list[Sheet], dict[str, File]]:
+    """The respondents, and by block of services the file that its figures are made of, as in the table."""
+    known = variables(instrument, wealth)
+    _, groups = read_groups(db, instrument, wave, simulated)
+    by_name = pseudonyms or draw is not None
+    sheets = drawn_only([read_sheet(db, group, wave, told, by_name) for group in groups], draw)
+    blocks = dict.fromkeys(instrument.blocks[i.block].id for i in instrument.items if i.role == OVERALL)
+    files: dict[bool | str, File] = {}
     found = {}
-    for block in dict.fromkeys(instrument.blocks[i.block].id for i in instrument.items if i.role == OVERALL):
-        file = file_of(sheets, block, known, margins, limits, fewest, draw)
-        given = file.cell >= 0
-        at = file.design_cell[file.cell[given]]
-        found[block] = Weights(tuple(names[given]), file.design.base[at], file.design.weight[at])
-    return found
+    for block in blocks:
+        key = block if any(block in sheet.given for sheet in sheets) else True
+        if key not in files:
+            files[key] = file_of(sheets, block, known, margins, limits, fewest, draw)
+        found[block] = files[key]
+    return sheets, found

@@ -34,13 +34,16 @@ from storage.analysis.dictionary import (
     VARIANTS,
     Variable,
     file_variables,
+    is_final_weight,
     key_variables,
     long_variables,
     missing_codes,
 )
-from storage.analysis.exports.public_use import Protection, protect
+from storage.analysis.exports.final_weights import stored_weights
+from storage.analysis.exports.public_use import Protection, even_out, protect
 from storage.database import reading
 from storage.models import UNFINISHED, WITHDRAWN
+from storage.sample import drawn
 
 #: Called with what is being done, steps done and steps in all.
 Progress = Callable[[str, int, int], None]
@@ -157,7 +160,8 @@ def collect(
     """The rows that `asked` names, in a temporary file in `folder` until the block ends.
 
     key: what ids are made with, the pseudonym key. weights: a CSV file `interview,weight` with the final
-    weight by the database's interview id. Raises ExportError, DictionaryError.
+    weight by the database's interview id; None: those of the waves' releases, where they have some.
+    Raises ExportError, DictionaryError.
     """
     told = progress or (lambda what, done, total: None)
     about = about or Values()
@@ -165,9 +169,12 @@ def collect(
         raise ExportError(f"variant {asked.variant!r} is unknown; give one of {', '.join(VARIANTS)}")
     if asked.language and asked.language not in instrument.languages:
         raise ExportError(f"language {asked.language!r} is unknown; known: {', '.join(instrument.languages)}")
-    variables = file_variables(
-        instrument, asked.variant, weighted=weights is not None, values=about.inserted()
-    )
+    final, stored = {"weight": "Final weight"}, None
+    if weights is None:
+        with reading(engine) as db:
+            stored = stored_weights(db, instrument, asked.wave)
+        final = {} if stored is None else stored.labels(evened=asked.variant == PUBLIC)
+    variables = file_variables(instrument, asked.variant, final=final, values=about.inserted())
     with (
         tempfile.TemporaryDirectory(dir=folder, prefix=".collected.") as place,
         closing(sqlite3.connect(Path(place) / "rows", isolation_level=None)) as spool,
@@ -177,10 +184,13 @@ def collect(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -65536; BEGIN"
         )
         spool.execute(f"CREATE TABLE wide ({', '.join(_declared(v) for v in variables)})")
-        weighed = _load_weights(spool, weights)
+        spool.execute(_WEIGHTS)
+        _load_weights(spool, weights)
         with reading(engine) as db:
-            simulated = _fill(db, spool, instrument, variables, asked, key, weighed, told)
-        if weighed and spool.execute("SELECT COUNT(weight) FROM wide").fetchone()[0] == 0:
+            if stored is not None:
+                stored.put_aside(db, spool)
+            simulated = _fill(db, spool, instrument, variables, asked, key, bool(final), told)
+        if weights is not None and spool.execute("SELECT COUNT(weight) FROM wide").fetchone()[0] == 0:
             raise ExportError(
                 f"{weights}: none of its interviews is in this export; see that its ids are those of the"
                 " column interview in interviews_wide"
@@ -189,7 +199,9 @@ def collect(
         if asked.variant == PUBLIC:
             keys = [v.name for v in key_variables(variables)]
             withheld = missing_codes(instrument)["withheld"]
-            protection = protect(spool, keys, withheld, weight="weight" if weighed else "")
+            protection = protect(spool, keys, withheld, weights=tuple(final))
+            if stored is not None:
+                even_out(spool, keys, tuple(final))
         spool.execute("CREATE UNIQUE INDEX ids ON wide (interview)")
         spool.execute("COMMIT")
         yield _described(
@@ -259,10 +271,13 @@ def _weigh(
     spool: sqlite3.Connection, variables: Sequence[Variable], ours: Sequence[Any], rows: list[list[Any]]
 ) -> None:
     """Put the final weights of `ours`, rows of the view, into `rows`."""
-    at = next(n for n, v in enumerate(variables) if v.name == "weight")
+    at = {v.name: n for n, v in enumerate(variables)}
     for row_of_view, row in zip(ours, rows, strict=True):
-        found = spool.execute("SELECT weight FROM weights WHERE interview = ?", (row_of_view.interview,))
-        row[at] = next((w for (w,) in found), None)
+        found = spool.execute(
+            "SELECT name, weight FROM weights WHERE interview = ?", (row_of_view.interview,)
+        )
+        for name, weight in found:
+            row[at[name]] = weight
 
 
 def _wanted(instrument: Instrument, asked: Asked) -> tuple[str, dict[str, str]]:
@@ -281,11 +296,7 @@ def _drawn(db: Connection, asked: Asked) -> dict[tuple[str, str], float]:
     """(wave, respondent) -> base weight of the sample. None in a public file: it would tell the stratum."""
     if asked.variant == PUBLIC:
         return {}
-    query = "SELECT wave, respondent, probability FROM sample_number"
-    query += " WHERE probability > 0 AND excluded IS NULL"
-    wave = {} if asked.wave is None else {"wave": asked.wave}
-    found = db.execute(text(query + (" AND wave = :wave" if wave else "")), wave)
-    return {(row.wave, row.respondent): 1 / row.probability for row in found}
+    return {(row.wave, row.respondent): 1 / row.probability for row in db.execute(drawn(asked.wave))}
 
 
 class _Turned:
@@ -358,7 +369,7 @@ class _Turned:
         if name in ("began_on", "began_month"):
             began, length = self.at["began_at"], 10 if name == "began_on" else 7
             return lambda row, _: _day(row[began])[:length]
-        if name == "weight":
+        if is_final_weight(name):
             return lambda row, _: None  # put in afterwards
         if name == "weight_base":
             return lambda row, _: self.base(row)
@@ -433,11 +444,14 @@ def _named(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _load_weights(spool: sqlite3.Connection, path: Path | None) -> bool:
+#: By the database's interview id, and the column of the file that the weight goes into.
+_WEIGHTS = "CREATE TABLE weights (interview TEXT, name TEXT, weight REAL, PRIMARY KEY (interview, name))"
+
+
+def _load_weights(spool: sqlite3.Connection, path: Path | None) -> None:
     """Read `interview,weight`. Raises ExportError naming file, row and fault."""
     if path is None:
-        return False
-    spool.execute("CREATE TABLE weights (interview TEXT PRIMARY KEY, weight REAL)")
+        return
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             read = csv.reader(file)
@@ -448,7 +462,7 @@ def _load_weights(spool: sqlite3.Connection, path: Path | None) -> bool:
                     interview, weight = row
                     if not 0 < float(weight) < float("inf"):
                         raise ValueError
-                    spool.execute("INSERT INTO weights VALUES (?, ?)", (interview, float(weight)))
+                    spool.execute("INSERT INTO weights VALUES (?, 'weight', ?)", (interview, float(weight)))
                 except ValueError:
                     raise ExportError(
                         f"{path}: row {number}: give an interview id and a number above 0"
@@ -457,4 +471,3 @@ def _load_weights(spool: sqlite3.Connection, path: Path | None) -> bool:
                     raise ExportError(f"{path}: row {number}: this interview has a weight already") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ExportError(f"{path}: cannot be read: {error}") from None
-    return True
