@@ -526,7 +526,7 @@ def test_a_worker_killed_while_it_orders(
 
 
 def test_a_whole_wave_with_faults_and_killed_workers(
-    engine: Engine, redis_url: str, database_url: str, tmp_path: Path, pair: tuple[str, str]
+    engine: Engine, redis_url: str, database_url: str, tmp_path: Path
 ) -> None:
     """At the end the ledger is the stand-in's books: each respondent paid at most once, all payments in a
     final or explained state, never more than the budget, and nothing that nobody ordered was validated."""
