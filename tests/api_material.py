@@ -19,10 +19,10 @@ from gateway.access import Access, ApiToken
 from gateway.analysts import Analysts
 from storage.analysis.release import Release, Rules, make
 from storage.analysis.released import keep_release
-from storage.database import open_engine, writing
+from storage.database import migrate, open_engine, writing
 from tests import figures_material
 from tests.record_material import SMALL, Dialogue, complete, ended, fold_all
-from tests.stores import Live, PostgreSQL, give_schema
+from tests.stores import Live, PostgreSQL
 
 KEY = b"k" * 32
 PUBLIC, STAFF, OTHER = ("public-token-" + "0123456789abcdef" * 2, "staff-token-" + "fedcba9876543210" * 2,
@@ -47,7 +47,7 @@ def release(wave: str = "w", version: int = 1) -> Release:
 
 def fill(engine: Engine) -> None:
     """Thirty complete interviews, many hops at one instant; two left, one refused, one withdrawn."""
-    give_schema(engine, SMALL)
+    migrate(engine, SMALL)
     dialogues = [complete(n) for n in range(1, 31)]
     left = Dialogue(901)
     left.begin()

@@ -352,7 +352,7 @@ def test_the_recorder_s_jobs_are_sent_at_once(engine: Engine, redis_url: str, tm
 
 
 @pytest.mark.parametrize(
-    ("database", "store", "rows"), [("postgresql", "redis", 600), ("sqlite", "valkey", 200)]
+    ("database", "store", "rows"), [("postgresql", "redis", 300), ("sqlite", "valkey", 200)]
 )
 def test_a_campaign_with_everything_going_wrong(database: str, store: str, rows: int, tmp_path: Path) -> None:
     """5 % refused, 2 % without an answer, reports twice and out of order, workers killed throughout."""
