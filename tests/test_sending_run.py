@@ -53,7 +53,7 @@ OPEN = {"contact": Contact(days=frozenset(range(7)))}
 
 @pytest.fixture(scope="module")
 def scripted() -> Iterator[AtApi]:
-    with serving(Habits(scripted=True, slow_seconds=0.6)) as api:
+    with serving(Habits(scripted=True, slow_seconds=1.2)) as api:
         yield api
 
 
@@ -62,7 +62,7 @@ def office(api: AtApi, engine: Engine, redis_url: str, **more: Any) -> Iterator[
     """A dispatch in this process."""
     url = engine.url.render_as_string(hide_password=False)
     live = redis.Redis.from_url(redis_url)
-    made = dispatch(work_at(api, url, redis_url, timeout=(1.0, 0.3), **more), live)
+    made = dispatch(work_at(api, url, redis_url, timeout=(1.0, 0.8), **more), live)
     try:
         yield made
     finally:

@@ -76,7 +76,7 @@ OPEN = {"contact": Contact(days=frozenset(range(7)))}
 
 @pytest.fixture
 def scripted() -> Iterator[AtApi]:
-    with serving(Habits(scripted=True, slow_seconds=0.6)) as api:
+    with serving(Habits(scripted=True, slow_seconds=1.2)) as api:
         yield api
 
 
@@ -87,7 +87,7 @@ def office(
     """A worker's airtime in this process."""
     url = engine.url.render_as_string(hide_password=False)
     live = redis.Redis.from_url(redis_url)
-    made = thanking(work_at(api, url, redis_url, timeout=(1.0, 0.3), **more), live, thanks)
+    made = thanking(work_at(api, url, redis_url, timeout=(1.0, 0.8), **more), live, thanks)
     try:
         yield made
     finally:
