@@ -21,9 +21,9 @@ from storage.analysis.estimates import Answer, Estimate
 from storage.analysis.intervals import korn_graubard
 from storage.analysis.margins import CROSS, load_margins
 from storage.analysis.table import respondent_weights, table_16_6_2
-from storage.database import migrate, open_engine
+from storage.database import open_engine
 from tests.estimation_material import Answers, anybody, put
-from tests.stores import missing
+from tests.stores import give_schema, missing
 
 HERE = Path(__file__).resolve().parent
 DOCUMENT = HERE.parent / "docs" / "estimation-against-r.md"
@@ -88,7 +88,7 @@ def test_as_r_s_survey_has_it(case: Case, tmp_path: Path) -> None:
         missing("Rscript with package survey")
     chance = Random(case.name)
     engine = open_engine(f"sqlite:///{tmp_path / 'record.sqlite3'}")
-    migrate(engine, INSTRUMENT)
+    give_schema(engine, INSTRUMENT)
     people = [anybody(INSTRUMENT, chance) for _ in range(case.people)]
     drawn = [b.id for b in INSTRUMENT.blocks if b.drawn]
     given = [[block for block in drawn if case.probability == 1 or chance.random() < 0.4] for _ in people]

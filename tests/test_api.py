@@ -32,7 +32,7 @@ from storage.database import reading, writing
 from storage.entries import STREAM
 from tests.api_material import KEY, OTHER, PUBLIC, STAFF, TOKENS, Api, database, fill, serving
 from tests.record_material import NOW, SMALL, Dialogue, ended, fold_all
-from tests.stores import Live, running_live
+from tests.stores import Live, give_schema, running_live
 
 HERE = Path(__file__).resolve().parent.parent
 
@@ -56,11 +56,9 @@ def api(
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def empty(request: pytest.FixtureRequest, live: Live, tmp_path: Path) -> Iterator[Api]:
-    from storage.database import migrate
-
     server = request.getfixturevalue("postgres_server") if request.param == "postgresql" else None
     with database(request.param, tmp_path, server) as url, serving(url, live, tmp_path) as served:
-        migrate(served.engine, SMALL)
+        give_schema(served.engine, SMALL)
         yield served
 
 

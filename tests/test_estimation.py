@@ -24,6 +24,7 @@ from storage.marks import restore_marks
 from storage.models import Interview, table_of
 from tests.estimation_material import SERVICES, YES, Answers, anybody, marks_of, put
 from tests.record_material import SMALL, Dialogue, ended, fold_all
+from tests.stores import give_schema
 
 REAL = load(Path(__file__).resolve().parent.parent / "flows" / "sdg_16_6_2")
 FIVE = [i.id for i in REAL.items if i.service == "health" and i.role == "attribute"]
@@ -32,7 +33,7 @@ FIVE = [i.id for i in REAL.items if i.service == "health" and i.role == "attribu
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
     engine = open_engine(database_url)
-    migrate(engine, REAL)
+    give_schema(engine, REAL)
     yield engine
     engine.dispose()
 
@@ -41,7 +42,7 @@ def engine(database_url: str) -> Iterator[Engine]:
 def sqlite(tmp_path: Path) -> Iterator[Engine]:
     """Where the engine makes no difference."""
     engine = open_engine(f"sqlite:///{tmp_path / 'record.sqlite3'}")
-    migrate(engine, REAL)
+    give_schema(engine, REAL)
     yield engine
     engine.dispose()
 
@@ -387,7 +388,7 @@ def test_only_whoever_was_drawn_is_a_respondent_of_a_drawn_sample(sqlite: Engine
 @settings(max_examples=25, deadline=None)
 def test_marks_are_the_same_in_any_order_and_as_made_anew(chance: Random) -> None:
     engine = open_engine("sqlite://")
-    migrate(engine, SMALL)
+    give_schema(engine, SMALL)
     d = Dialogue(1)
     d.begin()
     d.consent()
@@ -427,7 +428,7 @@ def test_marks_are_the_same_in_any_order_and_as_made_anew(chance: Random) -> Non
 def test_the_same_people_several_times_over(seed: int, times: int) -> None:
     """Shares stay; errors shrink as the textbook has it: V x (n-1)/(times n - 1) in one stratum."""
     engine = open_engine("sqlite://")
-    migrate(engine, REAL)
+    give_schema(engine, REAL)
     chance = Random(seed)
     people = [anybody(REAL, chance) for _ in range(40)]
     put(engine, REAL, people, wave="once")

@@ -40,7 +40,7 @@ from storage.models import Campaign, ExportAudit, Interview, SampleNumber, table
 from storage.record import close_unfinished
 from tests.export_material import HOSTILE, KEY, NASTY, OPTION, Taken, entries, interviews
 from tests.record_material import SMALL, complete, ended, fold_all, instrument, rows
-from tests.stores import PostgreSQL
+from tests.stores import PostgreSQL, give_schema
 
 HERE = Path(__file__).resolve().parent.parent
 LATER = datetime(2030, 1, 1, tzinfo=UTC)
@@ -49,7 +49,7 @@ LATER = datetime(2030, 1, 1, tzinfo=UTC)
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
     engine = open_engine(f"sqlite:///{tmp_path / 'd.sqlite3'}")
-    migrate(engine, HOSTILE)
+    give_schema(engine, HOSTILE)
     yield engine
     engine.dispose()
 
@@ -379,7 +379,7 @@ def book(engine: Engine) -> list[dict[str, Any]]:
 @pytest.fixture
 def stored(database_url: str) -> Iterator[Engine]:
     engine = open_engine(database_url)
-    migrate(engine, HOSTILE)
+    give_schema(engine, HOSTILE)
     fold_all(engine, entries(interviews(30)))
     yield engine
     engine.dispose()

@@ -258,7 +258,7 @@ _CONDITIONS = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(condition=_CONDITIONS)
 def test_a_filter_lets_through_what_it_says(api: Api, condition: Any) -> None:
     every = _estimates(api)

@@ -34,7 +34,7 @@ from storage.analysis.quality_page import WORDS, page
 from storage.analysis.quality_rules import hide, public
 from storage.analysis.release import Rules, load_release
 from storage.analysis.table import table_16_6_2
-from storage.database import migrate, open_engine
+from storage.database import open_engine
 from tests.estimation_material import AT, YES, Answers, anybody
 from tests.quality_material import (
     conflict,
@@ -45,6 +45,7 @@ from tests.quality_material import (
     tell,
     wave_like,
 )
+from tests.stores import give_schema
 from tests.test_pages import browser as browser
 from tests.test_pages import opened
 from tests.test_releases import about
@@ -60,7 +61,7 @@ A, B = "strongly_agree", "agree"
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
     engine = open_engine(database_url)
-    migrate(engine, INSTRUMENT)
+    give_schema(engine, INSTRUMENT)
     yield engine
     engine.dispose()
 
@@ -320,7 +321,7 @@ def test_flags_never_change_a_figure(seed: int, size: int, straight: int, part: 
     people = [anybody(INSTRUMENT, chance) for _ in range(size)]
     with tempfile.TemporaryDirectory() as folder:
         engine = open_engine(f"sqlite:///{folder}/a.sqlite3")
-        migrate(engine, INSTRUMENT)
+        give_schema(engine, INSTRUMENT)
         tell(engine, INSTRUMENT, people, seconds=lambda n, i: 1 + Random(f"{seed}{n}").random() * 9)
         before = table_16_6_2(engine, INSTRUMENT, "w").estimates
         made = report(engine, thresholds=Thresholds(fast_part=part, straight_services=straight))
@@ -330,7 +331,7 @@ def test_flags_never_change_a_figure(seed: int, size: int, straight: int, part: 
         kept = [p for n, p in enumerate(people) if interview_id(n) not in made.flags.doubtful]
         engine.dispose()
         alone = open_engine(f"sqlite:///{folder}/b.sqlite3")
-        migrate(alone, INSTRUMENT)
+        give_schema(alone, INSTRUMENT)
         tell(alone, INSTRUMENT, kept)
         rest = {
             (e.service, e.measure): (e.n, e.share, e.se)
@@ -451,7 +452,7 @@ def wave() -> Iterator[Report]:
     """A made-up wave of some 1,200 interviews, raked to sex."""
     with tempfile.TemporaryDirectory() as folder:
         engine = open_engine(f"sqlite:///{folder}/w.sqlite3")
-        migrate(engine, INSTRUMENT)
+        give_schema(engine, INSTRUMENT)
         wave_like(engine, INSTRUMENT)
         yield report(engine, margins=margins(Path(folder), female=9_000_000, male=8_900_000))
         engine.dispose()

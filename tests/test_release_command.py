@@ -23,10 +23,11 @@ from storage.analysis.publishing import verify
 from storage.analysis.quality import quality
 from storage.analysis.release import ReleaseError, all_versions, load_release
 from storage.analysis.table import table_16_6_2
-from storage.database import migrate, open_engine, reading, writing
+from storage.database import open_engine, reading, writing
 from storage.models import Campaign, Interview, ReleasedVersion, SampleNumber, table_of
 from tests.estimation_material import put
 from tests.results_material import OFFICE, ROOT, instrument, margins_file, people
+from tests.stores import give_schema
 
 WAVE = "pilot-2026"  # of deploy/wave.toml
 
@@ -36,7 +37,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with a wave's interviews, never written to by a test."""
     folder = tmp_path_factory.mktemp("filled")
     engine = open_engine(f"sqlite:///{folder / 'dial16.sqlite3'}")
-    migrate(engine, instrument())
+    give_schema(engine, instrument())
     put(engine, instrument(), people(1500, seed=3), wave=WAVE)
     engine.dispose()
     margins_file(folder)
@@ -304,7 +305,7 @@ def test_every_fault_of_the_file_is_named(tmp_path: Path, text: str, fault: tupl
 
 def test_the_digest_of_interviews_follows_answers_and_people(database_url: str) -> None:
     engine = open_engine(database_url)
-    migrate(engine, instrument())
+    give_schema(engine, instrument())
     put(engine, instrument(), people(30, seed=1), wave=WAVE)
     before = material_of(engine, instrument(), WAVE)
     assert material_of(engine, instrument(), WAVE) == before
@@ -333,7 +334,7 @@ def test_a_drawn_wave_is_weighted_with_its_sample(database_url: str, tmp_path: P
     """600 answered, of whom the first 400 are the sample that was released, 300 of them written to and 100
     left alone: every second one drawn as 1 in 100, the others 1 in 25."""
     engine = open_engine(database_url)
-    migrate(engine, instrument())
+    give_schema(engine, instrument())
     who = put(engine, instrument(), people(600, seed=5), wave=WAVE)
     plan = ReleasePlan(probability_sample=True)
     with pytest.raises(ReleaseError, match=f"wave {WAVE}: probability_sample = true, but .* load the sample"):
@@ -390,7 +391,7 @@ def test_a_drawn_wave_is_weighted_with_its_sample(database_url: str, tmp_path: P
 
 def test_on_both_engines_a_draft_becomes_a_whole_release(database_url: str, tmp_path: Path) -> None:
     engine = open_engine(database_url)
-    migrate(engine, instrument())
+    give_schema(engine, instrument())
     put(engine, instrument(), people(700, seed=5), wave=WAVE)
     out, steps = tmp_path / "releases", []
     made = draft(
