@@ -15,7 +15,8 @@ from markupsafe import Markup
 from flows.instrument import NONRESPONSE, Instrument
 from storage.analysis.estimates import ATTRIBUTES, OVERALL
 from storage.analysis.labels import Labels, labels_of
-from storage.analysis.quality import SIGNS, Coverage, ItemQuality, Mix, Pair, Part, Quality, points
+from storage.analysis.quality_parts import SIGNS, ItemQuality, Mix, Part, Quality, points
+from storage.analysis.sensitivity import Coverage, Pair
 
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
 #: Language -> key -> words.
