@@ -33,7 +33,8 @@ from bench.estimation import WAVE, made_up, margins_file, say
 from flows.instrument import UNANSWERED, Instrument, load
 from storage.analysis.domains import Marks, options_of
 from storage.analysis.margins import load_margins
-from storage.analysis.quality import aapor_rates, as_json, quality
+from storage.analysis.quality import aapor_rates, quality
+from storage.analysis.quality_parts import as_json
 from storage.database import migrate, open_engine, reading
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -88,9 +89,9 @@ def _interviews(
         people.write(f"{who:032x}\t{_AT}\t{_AT}\t2026-11-23\n")
         rows.write(
             f"{who:016x}\t{who:032x}\t{WAVE}\t1\tt\t{instrument.reference}\t{('en', 'fr')[who % 5 == 0]}\t"
-            f"{mode}\t{aggregator}\t{who}\t{' '.join(drawn)}\t{shares}\t\t{_AT}\t{last}\t{ended}\t{disposition}\t"
-            f"{instrument.items[min(at, wide - 1)].id}\titem\t{lines[k * wide : (k + 1) * wide]}\t"
-            f"{consented}\t2026-11-23\t55\t1\t2\t55\t54\n"
+            f"{mode}\t{aggregator}\t{who}\t{' '.join(drawn)}\t{shares}\t\t{_AT}\t{last}\t{ended}\t"
+            f"{disposition}\t{instrument.items[min(at, wide - 1)].id}\titem\t"
+            f"{lines[k * wide : (k + 1) * wide]}\t{consented}\t2026-11-23\t55\t1\t2\t55\t54\n"
         )
         sessions.write(
             f"s{who}\t{who:032x}\t{aggregator}\t6200{(1, 2, 6)[who % 3]}\t{_AT}\t{last}\t{at + 2}\n"
@@ -286,9 +287,9 @@ def main() -> None:
         middle = sorted(runs, key=lambda r: r["wall_s"])[len(runs) // 2]
         print(
             f"quality report of {truth['interviews']:,} interviews, {middle['doubtful']:,} of them doubtful,"
-            f" in {middle['wall_s']:.1f} s (median of {len(runs)}; response rates {middle['rates_s']:.1f} s of"
-            f" it; this process {middle['cpu_s']:.1f} s of processor), peak memory"
-            f" {max(r['peak_mib'] for r in runs)} MiB"
+            f" in {middle['wall_s']:.1f} s (median of {len(runs)}; response rates"
+            f" {middle['rates_s']:.1f} s of it; this process {middle['cpu_s']:.1f} s of processor), peak"
+            f" memory {max(r['peak_mib'] for r in runs)} MiB"
         )
 
 

@@ -1,17 +1,71 @@
-"""Interviews with responses, times, events and sessions, written straight into a database."""
+"""Interviews with responses, times, events and sessions, straight into a database; their report."""
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, timedelta
+from pathlib import Path
 from random import Random
+from typing import Any
 
+import pytest
 from sqlalchemy import Engine, insert, update
 
-from flows.instrument import Instrument
-from storage.database import writing
+from flows.instrument import Instrument, load
+from storage.analysis.margins import Margins, load_margins
+from storage.analysis.quality import Report, quality
+from storage.database import migrate, open_engine, writing
 from storage.models import Conflict, Event, Interview, Response, UssdSession, table_of
-from tests.estimation_material import AT, Answers, anybody, put
+from tests.estimation_material import AT, YES, Answers, anybody, put
 
+HERE = Path(__file__).resolve().parent.parent
+INSTRUMENT = load(HERE / "flows" / "sdg_16_6_2")
+DAY = date(2026, 11, 23)
+OPENING: Answers = {"opening.consent": "yes", "opening.adult": "yes"}
+ASPECTS = ("access", "cost", "facility", "equal", "courtesy")
+A, B = "strongly_agree", "agree"
 Seconds = Callable[[int, str], float]
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """An empty record on each engine."""
+    engine = open_engine(database_url)
+    migrate(engine, INSTRUMENT)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Iterator[Engine]:
+    """An empty record where the engine makes no difference."""
+    engine = open_engine(f"sqlite:///{tmp_path}/record.sqlite3")
+    migrate(engine, INSTRUMENT)
+    yield engine
+    engine.dispose()
+
+
+def report(engine: Engine, wave: str = "w", **given_: Any) -> Report:
+    return quality(engine, INSTRUMENT, wave, made=DAY, **given_)
+
+
+def rating(health: str, government: str = "", overall: str = "satisfied") -> dict[str, str | int]:
+    """Ratings of health and, if given, of government services: a letter an aspect."""
+    words = {"A": A, "B": B}
+    answers: dict[str, str | int] = {**OPENING, **YES["health"]}
+    answers |= {f"health.{a}": words[x] for a, x in zip(ASPECTS, health, strict=True)}
+    answers["health.overall"] = overall
+    if government:
+        names = ("access", "cost", "process", "equal", "timely")
+        answers |= YES["government"]
+        answers |= {f"government.{a}": words[x] for a, x in zip(names, government, strict=True)}
+        answers["government.overall"] = overall
+    return answers
+
+
+def margins(folder: Path, **totals: float) -> Margins:
+    path = folder / "margins.csv"
+    rows = [f"sex,Census 2021,2021-06-27,sex,{name},{total}," for name, total in totals.items()]
+    path.write_text("table,source,date,variables,category,total,joins\n" + "\n".join(rows) + "\n", "utf-8")
+    return load_margins(path, INSTRUMENT)
 
 
 def interview_id(n: int) -> str:

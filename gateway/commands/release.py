@@ -100,9 +100,10 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
         )  # fmt: skip
         name, out = wave or ours.id, settings.releases_dir
         report = quality(
-            engine, instrument, name, made=datetime.now(UTC).date(), rates=aapor_rates(engine, name),
-            margins=plan.margins, wealth=plan.wealth, limits=plan.limits, fewest=plan.fewest,
-            probability_sample=plan.probability_sample, draw=made.draw, simulated=simulated,
+            engine, instrument, name, made=datetime.now(UTC).date(),
+            rates=aapor_rates(engine, name, simulated), margins=plan.margins, wealth=plan.wealth,
+            limits=plan.limits, fewest=plan.fewest, probability_sample=plan.probability_sample,
+            draw=made.draw, simulated=simulated,
         )  # fmt: skip
         if making.material_of(engine, instrument, name, plan.wealth, made.draw, simulated) != made.material:
             raise ReleaseError(f"wave {name}: answers came in meanwhile; make the release again")

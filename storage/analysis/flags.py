@@ -106,7 +106,11 @@ def find_flags(
             FAST_SCREENS: frozenset(screens),
             STRAIGHT: frozenset(straight),
             SAME_ANSWERS: frozenset().union(*(_names(p, _same_rows(p, thresholds)) for p in papers)),
-            SEVERAL: frozenset(paradata.interviews_of_several(db, given)),
+            SEVERAL: frozenset(
+                counted
+                for counted, complete in paradata.several_interviews(db, given)
+                if complete and counted
+            ),
             SEVERAL_DAYS: frozenset(paradata.interviews_of_several_days(db, given)),
             OUT_OF_ORDER: frozenset(paradata.interviews_out_of_order(db, given)),
         },

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 from flows.instrument import Instrument
 from flows.interview import RESULTS_ONLY
 from storage.analysis.counted import SIMULATOR
-from storage.models import UNFINISHED, WITHDRAWN
+from storage.models import COMPLETE, UNFINISHED, WITHDRAWN
 
 MODES = ("ussd", "sms")
 #: Tenths of a second, from which on an answer only counts as "longer": a median there is none to us.
@@ -34,8 +34,6 @@ _ASKED = f"i.disposition NOT IN ('{WITHDRAWN}', '{RESULTS_ONLY}')"
 _THEIRS = f"{_of_wave('i')} AND i.counted AND {_ASKED}"
 #: An answer in no time at all was dialled in advance with the code (engine, rule 11): it has no time.
 _TIMED = f"r.seconds > 0 AND NOT r.retracted AND r.mode IN ('{MODES[0]}', '{MODES[1]}')"
-_TENTHS = f"""CASE WHEN r.seconds < {_LONGEST / 10} THEN CAST(ROUND(r.seconds * 10) AS INTEGER)
-                   ELSE {_LONGEST} END"""
 #: PostgreSQL: room for a million interviews in a hash table, which by default would go to disk in parts.
 _ROOM = "SET LOCAL work_mem = '192MB'"
 
@@ -139,24 +137,22 @@ def read_paradata(db: Connection, instrument: Instrument, wave: str, simulated: 
         },
         switched_language=happened.get(("LanguageChosen", ""), nothing)[2],
         resumed=happened.get(("Resumed", ""), nothing)[1],
-        several=rows(
-            "SELECT COUNT(*) FROM (SELECT i.respondent FROM interview i"
-            f" WHERE {_of_wave('i')} AND {_ASKED} GROUP BY i.respondent HAVING COUNT(*) > 1) g"
-        )[0][0],
+        several=len(several_interviews(db, given)),
     )
 
 
 def _times(db: Connection, given: Mapping[str, Any]) -> dict[str, dict[str, Counter[int]]]:
-    """One scan over the responses."""
+    """One scan over the responses. Seconds are kept in tenths, so there are few different ones."""
     times: dict[str, dict[str, Counter[int]]] = defaultdict(lambda: {m: Counter() for m in MODES})
-    for item, mode, tenths, n in db.execute(
+    for item, mode, seconds, n in db.execute(
         text(
-            f"SELECT r.item, r.mode, {_TENTHS}, COUNT(*) FROM response r"
+            "SELECT r.item, r.mode, r.seconds, COUNT(*) FROM response r"
             f" JOIN interview i ON i.id = r.interview WHERE {_THEIRS} AND {_TIMED} GROUP BY 1, 2, 3"
         ),
         given,
     ):
-        times[item][mode][int(tenths)] += n
+        if tenths := min(round(seconds * 10), _LONGEST):
+            times[item][mode][tenths] += n
     return dict(times)
 
 
@@ -185,12 +181,13 @@ def fast_interviews(
     short = "took < :seconds * n"
     each = f"""
         WITH usual (item, seconds) AS (VALUES {usual}),
-        each AS (
+        answered AS (
             SELECT r.interview, SUM(r.seconds) AS took, SUM(u.seconds) AS usual, COUNT(*) AS n
-            FROM response r JOIN interview i ON i.id = r.interview JOIN usual u ON u.item = r.item
-            WHERE {_THEIRS} AND NOT r.retracted AND r.mode = 'ussd' AND r.seconds > 0
+            FROM response r JOIN usual u ON u.item = r.item
+            WHERE NOT r.retracted AND r.mode = 'ussd' AND r.seconds > 0
             GROUP BY r.interview HAVING COUNT(*) >= :answers
-        )"""
+        ),
+        each AS (SELECT a.* FROM answered a JOIN interview i ON i.id = a.interview WHERE {_THEIRS})"""
     found = db.execute(
         text(
             f"{each} SELECT interview, CASE WHEN {half} THEN 1 ELSE 0 END,"
@@ -217,12 +214,16 @@ def interviews_out_of_order(db: Connection, given: Mapping[str, Any]) -> list[st
     return _ids(db, "i.id IN (SELECT c.interview FROM conflict c)", given)
 
 
-def interviews_of_several(db: Connection, given: Mapping[str, Any]) -> list[str]:
-    """The counted ones of respondents who completed more than one in the wave."""
-    own = f"""i.respondent IN (SELECT o.respondent FROM interview o
-              WHERE {_of_wave("o")} AND o.disposition = 'complete'
-              GROUP BY o.respondent HAVING COUNT(*) > 1)"""
-    return _ids(db, own, given)
+def several_interviews(db: Connection, given: Mapping[str, Any]) -> list[tuple[str | None, bool]]:
+    """Of each respondent with more than one interview: which of them counts, and whether several are
+    complete. By way of `attempt`, which numbers a respondent's: few have a second one."""
+    statement = f"""
+        SELECT MAX(CASE WHEN i.counted THEN i.id END),
+               SUM(CASE WHEN i.disposition = '{COMPLETE}' THEN 1 ELSE 0 END) FROM interview i
+        WHERE {_of_wave("i")} AND {_ASKED} AND i.respondent IN
+            (SELECT o.respondent FROM interview o WHERE o.wave = :wave AND o.attempt > 1)
+        GROUP BY i.respondent HAVING COUNT(*) > 1"""
+    return [(counted, complete > 1) for counted, complete in db.execute(text(statement), given)]
 
 
 def _ids(db: Connection, condition: str, given: Mapping[str, Any]) -> list[str]:
