@@ -1,19 +1,19 @@
 """Interviews with responses, times, events and sessions, straight into a database; their report."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, insert, update
+from sqlalchemy import Engine, func, insert, select, update
 
 from flows.instrument import Instrument, load
 from storage.analysis.margins import Margins, load_margins
 from storage.analysis.quality import Report, quality
 from storage.database import migrate, open_engine, writing
-from storage.models import Conflict, Event, Interview, Response, UssdSession, table_of
+from storage.models import Conflict, Event, Interview, OutboundMessage, Response, UssdSession, table_of
 from tests.estimation_material import AT, YES, Answers, anybody, put
 
 HERE = Path(__file__).resolve().parent.parent
@@ -163,6 +163,25 @@ def conflict(engine: Engine, n: int, what: str, after: int = 0) -> None:
         )
 
 
+def send(
+    engine: Engine, respondents: Iterable[int], kind: str, state: str, *, network: str | None = "62001",
+    status: str | None = None, reason: str | None = None, aggregator: str = "africastalking",
+) -> None:  # fmt: skip
+    """A message to each of these."""
+    ours = table_of(OutboundMessage)
+    with writing(engine) as db:
+        first = db.execute(select(func.count()).select_from(ours)).scalar_one()
+        rows = [
+                {"id": f"m{k}", "natural_key": f"m{k}", "wave": "w", "respondent": f"{n:032x}", "kind": kind,
+                 "priority": 1, "text": "", "aggregator": aggregator, "network_code": network,
+                 "state": state, "not_before": AT, "attempts": 1, "status_raw": status,
+                 "failure_reason": reason, "created_at": AT}
+                for k, n in enumerate(respondents, first)
+        ]  # fmt: skip
+        if rows:
+            db.execute(insert(ours), rows)
+
+
 def set_interview(engine: Engine, n: int, **values: object) -> None:
     ours = table_of(Interview)
     with writing(engine) as db:
@@ -229,3 +248,12 @@ def wave_like(engine: Engine, instrument: Instrument, size: int = 900) -> None:
         first += many
     no = [{"opening.consent": "no"}] * (size // 15)
     tell(engine, instrument, no, first=first, disposition="refusal", seconds=pace)
+    for network, much in (("62001", 200), ("62002", 80), ("62006", 12), (None, 3)):
+        send(engine, range(much), "invitation", "delivered", network=network)
+        send(engine, range(much // 4), "invitation", "failed", network=network, reason="UserDoesNotExist")
+        send(engine, range(much // 9), "invitation", "failed", network=network, reason="DeliveryFailure")
+        send(engine, range(much // 6), "invitation", "sent", network=network)
+        send(engine, range(much // 8), "reminder", "failed", network=network, status="Expired",
+             reason="undelivered")  # fmt: skip
+        send(engine, range(much // 2), "reminder", "delivered", network=network)
+        send(engine, [n % 9 for n in range(much)], "reply", "delivered", network=network)

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, func, insert, select
+from sqlalchemy import Engine, insert, select
 
 from storage.analysis.counted import SIMULATOR
 from storage.analysis.flags import Thresholds
@@ -17,7 +17,7 @@ from storage.analysis.quality_parts import Part, Quality, as_json
 from storage.analysis.quality_rules import public
 from storage.analysis.release import Rules
 from storage.database import writing
-from storage.models import Campaign, OutboundMessage, Respondent, SampleNumber, table_of
+from storage.models import Campaign, Respondent, SampleNumber, table_of
 from tests.estimation_material import AT, YES, Answers
 from tests.quality_material import (
     INSTRUMENT,
@@ -29,6 +29,7 @@ from tests.quality_material import (
     interview_id,
     rating,
     report,
+    send,
     set_interview,
     tell,
 )
@@ -257,25 +258,8 @@ def invite(engine: Engine, wave: str = "w") -> None:
         ]
         db.execute(insert(table_of(Respondent)), new)
         db.execute(insert(table_of(SampleNumber)), rows)
-    for n in range(22):
-        send(engine, n, "invitation", "delivered", aggregator="africastalking" if n < 20 else SIMULATOR)
-
-
-def send(
-    engine: Engine, n: int, kind: str, state: str, *, network: str | None = "62001", times: int = 1,
-    status: str | None = None, reason: str | None = None, aggregator: str = "africastalking",
-) -> None:  # fmt: skip
-    """Messages to respondent n."""
-    with writing(engine) as db:
-        ours = table_of(OutboundMessage)
-        before = db.execute(select(func.count()).select_from(ours)).scalar_one()
-        db.execute(
-            insert(ours),
-            [{"id": f"m{before + k}", "natural_key": f"m{before + k}", "wave": "w", "respondent": f"{n:032x}",
-              "kind": kind, "priority": 1, "text": "", "aggregator": aggregator, "network_code": network,
-              "state": state, "not_before": AT, "attempts": 1, "status_raw": status,
-              "failure_reason": reason, "created_at": AT} for k in range(times)],
-        )  # fmt: skip
+    send(engine, range(20), "invitation", "delivered")
+    send(engine, (20, 21), "invitation", "delivered", aggregator=SIMULATOR)
 
 
 def test_made_up_interviews_are_as_if_never_held(engine: Engine) -> None:
@@ -306,7 +290,7 @@ def test_made_up_interviews_are_as_if_never_held(engine: Engine) -> None:
     set_interview(engine, 35, last_at=AT + timedelta(days=3))
     conflict(engine, 36, "older_text")
     happen(engine, event(interview_id(37), 40, "LanguageChosen"), event(interview_id(37), 41, "Resumed"))
-    send(engine, 40, "reply", "failed", reason="Unreachable", aggregator=SIMULATOR, times=3)
+    send(engine, [40] * 3, "reply", "failed", reason="Unreachable", aggregator=SIMULATOR)
     with_them, their_flags = told(simulated=False)
     assert with_them.pop("left_out") == 11
     assert {k: v for k, v in alone.items() if k != "left_out"} == with_them
@@ -323,18 +307,16 @@ def test_made_up_interviews_are_as_if_never_held(engine: Engine) -> None:
 
 def test_what_became_of_messages(engine: Engine) -> None:
     tell(engine, INSTRUMENT, [OPENING] * 60)
-    for n in range(40):
-        send(engine, n, "invitation", "delivered" if n < 25 else "failed",
-             reason=None if n < 25 else "UserDoesNotExist")  # fmt: skip
-    send(engine, 40, "invitation", "failed", status="Expired", reason="undelivered")
-    send(engine, 41, "invitation", "unknown", reason="no_answer")
-    send(engine, 42, "invitation", "sending")
-    send(engine, 43, "invitation", "sent")
+    send(engine, range(25), "invitation", "delivered")
+    send(engine, range(25, 40), "invitation", "failed", reason="UserDoesNotExist")
+    send(engine, [40], "invitation", "failed", status="Expired", reason="undelivered")
+    send(engine, [41], "invitation", "unknown", reason="no_answer")
+    send(engine, [42], "invitation", "sending")
+    send(engine, [43], "invitation", "sent")
     for state in ("due", "held", "cancelled"):
-        send(engine, 44, "invitation", state)  # never left us
-    for n in range(12):
-        send(engine, n, "reminder", "delivered", network=None)
-    send(engine, 0, "reply", "delivered", network="62002", times=30)  # all to one person
+        send(engine, [44], "invitation", state)  # never left us
+    send(engine, range(12), "reminder", "delivered", network=None)
+    send(engine, [0] * 30, "reply", "delivered", network="62002")  # all to one person
     q = report(engine).quality
     rows = {(d.kind, d.network): d for d in q.deliveries}
     assert list(rows) == [("reply", "62002"), ("reminder", ""), ("invitation", "62001")]

@@ -221,7 +221,7 @@ def test_the_page_stands_alone(wave: Report, language: str) -> None:
         assert tags.rows > 150
         assert "://" not in text and "url(" not in text and "<script" not in text and "@import" not in text
         inside = {link[1:] for link in tags.links if link.startswith("#")}
-        assert inside <= tags.ids and len(inside) == 10
+        assert inside <= tags.ids and len(inside) == 11
         assert {link for link in tags.links if not link.startswith("#")} == {
             "quality.fr.html" if language == "en" else "quality.html"
         }
@@ -259,7 +259,7 @@ def test_a_wave_of_nobody_is_a_page_too(record: Engine) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1200])
+@pytest.mark.parametrize("width", [360, 1280])
 def test_the_page_in_a_browser(
     wave: Report, browser: Browser, tmp_path: Path, width: int, scheme: Any
 ) -> None:
