@@ -248,12 +248,13 @@ def wave_like(engine: Engine, instrument: Instrument, size: int = 900) -> None:
         first += many
     no = [{"opening.consent": "no"}] * (size // 15)
     tell(engine, instrument, no, first=first, disposition="refusal", seconds=pace)
-    for network, much in (("62001", 200), ("62002", 80), ("62006", 12), (None, 3)):
-        send(engine, range(much), "invitation", "delivered", network=network)
-        send(engine, range(much // 4), "invitation", "failed", network=network, reason="UserDoesNotExist")
-        send(engine, range(much // 9), "invitation", "failed", network=network, reason="DeliveryFailure")
-        send(engine, range(much // 6), "invitation", "sent", network=network)
-        send(engine, range(much // 8), "reminder", "failed", network=network, status="Expired",
+    sent: tuple[tuple[str | None, int], ...] = (("62001", 200), ("62002", 80), ("62006", 12), (None, 3))
+    for where, much in sent:
+        send(engine, range(much), "invitation", "delivered", network=where)
+        send(engine, range(much // 4), "invitation", "failed", network=where, reason="UserDoesNotExist")
+        send(engine, range(much // 9), "invitation", "failed", network=where, reason="DeliveryFailure")
+        send(engine, range(much // 6), "invitation", "sent", network=where)
+        send(engine, range(much // 8), "reminder", "failed", network=where, status="Expired",
              reason="undelivered")  # fmt: skip
-        send(engine, range(much // 2), "reminder", "delivered", network=network)
-        send(engine, [n % 9 for n in range(much)], "reply", "delivered", network=network)
+        send(engine, range(much // 2), "reminder", "delivered", network=where)
+        send(engine, [n % 9 for n in range(much)], "reply", "delivered", network=where)
