@@ -479,13 +479,14 @@ class ExportAudit(SQLModel, table=True):
 
 
 class QueryLog(SQLModel, table=True):
-    """One question of staff about figures that are not released. Its answer goes after a day."""
+    """One question about figures that are not released. A draft goes after a day; a table stays, since later
+    ones are protected together with it (`storage.analysis.served`)."""
 
     __tablename__ = "query_log"
 
     id: str = Field(primary_key=True, sa_type=Text)  # 32 hex
     asked_at: datetime = Field(sa_type=Moment)
-    asked_by: str = Field(sa_type=Text)  # the name given
+    asked_by: str = Field(sa_type=Text)  # the name given; api: and the token's name
     kind: str = Field(sa_type=Text)  # draft: a wave's next release | query: one table
     wave: str = Field(sa_type=Text)
     service: str = Field(default="", sa_type=Text)

@@ -79,6 +79,7 @@ def test_from_a_dry_run_to_a_second_version(data: Path) -> None:
     assert "table region: gh_ne (" in tried.stdout and "joined gh_np" in tried.stdout
     assert "fewer respondents than may be shown" in tried.stdout
     assert re.search(r"[\d,]+ more; name them with --all", tried.stdout)
+    assert re.search(r"how people answered: 96 shares, \d+ hidden", tried.stdout)
     assert "Nothing was written." in tried.stdout
     assert not (data / "releases").exists()
     assert "reading interviews" in tried.stderr  # the bars leave standard output alone
@@ -105,8 +106,9 @@ def test_from_a_dry_run_to_a_second_version(data: Path) -> None:
     assert not second.weighted and second.material == release.material
     assert "unweighted" in again.stdout
 
-    listed = run(data, "list")
-    assert [line for line in listed.stdout.splitlines() if "Another cross." in line]
+    listed = run(data, "list").stdout.splitlines()
+    assert [line for line in listed if "Another cross." in line and "none" in line]
+    assert [line for line in listed if "First version." in line and "raked" in line]
     assert run(data, "verify").stdout.count(": as issued") == 2
     shown = run(data, "show", "--by", "sex", "--version", "1")
     assert "Female" in shown.stdout and "modelled as if" in shown.stdout
@@ -339,9 +341,19 @@ def test_a_drawn_wave_is_weighted_with_its_sample(database_url: str, tmp_path: P
     flat = draft(engine, instrument(), WAVE, tmp_path, ReleasePlan())
     assert flat.table.basis.respondents == 600 and flat.draw is None and flat.material != made.material
     assert given["health", "overall"] == health
+    folder = make_release(made, instrument(), tmp_path, plan, OFFICE, issued=date(2026, 11, 20))
+    release = load_release(folder)
+    assert (
+        release.design_weighted
+        and release.caution == "Weighted by the sample's design only, not to the population."
+    )
+    assert [(a.option, a.figure.mark) for a in release.answers] == [
+        (a.option, a.figure.mark) for a in made.answers
+    ]
     report = quality(
         engine, instrument(), WAVE, made=date(2026, 11, 20), draw=made.draw, probability_sample=True
     ).quality
+    assert report.design_weighted and not report.weighted
     assert {(p.every.service, p.every.measure): p.every.share for p in report.figures} == given
     engine.dispose()
 

@@ -123,7 +123,7 @@ def _say(report: "Quality") -> None:
         )
     for rate in report.rates.rates if report.rates else ():
         typer.echo(f"{rate.name} {percent(rate.value)}  {rate.formula}")
-    for w in report.weights if report.weighted else ():
+    for w in report.weights if report.weighted or report.design_weighted else ():
         typer.echo(f"Design effect of weighting{f' ({w.block})' if w.block else ''}: {w.deff:.2f}")
     if report.no_figures:
         typer.echo(f"No figures without the doubtful interviews: {report.no_figures}")

@@ -109,7 +109,8 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
             raise ReleaseError(f"wave {name}: answers came in meanwhile; make the release again")
         beside = public_files(
             report.quality, instrument, plan.rules,
-            [*(r.estimates for r in all_versions(out, name)), made.marked], earlier_reports(out, name),
+            [*(r.estimates for r in (*all_versions(out, name), *made.served.tables)), made.marked],
+            earlier_reports(out, name),
         )  # fmt: skip
         folder = making.make_release(
             made, instrument, settings.releases_dir, plan, publisher, issued=datetime.now(UTC).date(),
@@ -136,7 +137,7 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
                 hidden = sum(e.mark in ("c", "u") for e in release.estimates)
                 table.add_row(
                     name, str(release.version), release.issued, f"{release.interviews:,}",
-                    "raked" if release.weighted else "none", f"{len(release.estimates):,}", f"{hidden:,}",
+                    _weights(release), f"{len(release.estimates):,}", f"{hidden:,}",
                     release.reason,
                 )  # fmt: skip
         if not table.row_count:
@@ -254,6 +255,11 @@ def _sdmx(settings: Settings) -> "Sdmx | None":
     return Sdmx(settings.sdmx_dir, there)
 
 
+def _weights(release: "Release") -> str:
+    """What weighted it, in a word."""
+    return "raked" if release.weighted else "design" if release.design_weighted else "none"
+
+
 def _say_draft(made: "Draft", labels: "Labels", everything: bool, dry_run: bool) -> None:
     """What the release rests on and what its rules hide."""
     from rich.console import Console
@@ -263,7 +269,8 @@ def _say_draft(made: "Draft", labels: "Labels", everything: bool, dry_run: bool)
     typer.echo(
         f"Wave {basis.wave}, {basis.period}: {basis.respondents:,} respondents of {basis.interviews:,}"
         f" interviews on {', '.join(basis.instruments)}; "
-        f"{len(made.marked):,} figures, {len(made.hidden):,} hidden."
+        f"{len(made.marked):,} figures, {len(made.hidden):,} hidden; how people answered:"
+        f" {len(made.answers):,} shares, {sum(a.figure.mark in ('c', 'u') for a in made.answers):,} hidden."
     )
     for block, report in made.table.rakings.items():
         typer.echo(
@@ -276,7 +283,11 @@ def _say_draft(made: "Draft", labels: "Labels", everything: bool, dry_run: bool)
                 f" joined {joined.into}"
             )
     if made.table.margins is None:
-        typer.echo("No margins were given: unweighted, and every figure says so.")
+        typer.echo(
+            "No margins were given: unweighted, and every figure says so."
+            if made.draw is None
+            else "No margins were given: weighted by the sample's design only, not to the population."
+        )
     reasons = Table("hidden because", "figures", title="What is hidden")
     counts: dict[str, int] = {}
     for e in made.hidden:

@@ -165,6 +165,7 @@ def quality(
         weights=weights,
         figures=figures,
         no_figures=refused,
+        design_weighted=draw is not None,
     )
     return Report(made_report, flags)
 

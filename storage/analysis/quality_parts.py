@@ -125,6 +125,7 @@ class Quality:
     figures: tuple[Pair, ...]
     no_figures: str  # why there is no comparison
     rules: DisclosureRules | None = None  # of a public one
+    design_weighted: bool = False  # by the probabilities of the sample's draw
 
 
 # ---------------------------------------------------------------- JSON

@@ -18,13 +18,14 @@ import numpy as np
 from sqlalchemy import Engine, select
 
 from flows.instrument import Instrument
+from storage.analysis.answers import answers_of
 from storage.analysis.counted import counted
 from storage.analysis.domains import NOT_KNOWN, Variable, Wealth, variables
-from storage.analysis.estimates import ATTRIBUTES, MODELLED, OVERALL, UNWEIGHTED, Domain, Estimate
+from storage.analysis.estimates import ATTRIBUTES, MODELLED, OVERALL, UNWEIGHTED, Answer, Domain, Estimate
 from storage.analysis.intervals import Floats, Ints
 from storage.analysis.margins import Margins
 from storage.analysis.raking import Limits, RakingReport, rake
-from storage.analysis.shares import States, item_states, mean_of_shares, share_of_item
+from storage.analysis.shares import Counts, States, item_states, mean_of_shares, share_of_item
 from storage.analysis.sheets import Basis, Progress, Sheet, read_groups, read_sheet
 from storage.analysis.variance import Design
 from storage.database import reading
@@ -40,9 +41,10 @@ class Table:
 
     basis: Basis
     estimates: tuple[Estimate, ...]
-    margins: Margins | None  # None: unweighted
+    margins: Margins | None  # None: not raked
     rakings: Mapping[str, RakingReport]  # by block
     limits: Limits | None
+    answers: tuple[Answer, ...] = ()  # options in the scale's order, items and services in the instrument's
 
 
 def waves_of(engine: Engine, instrument: Instrument) -> list[str]:
@@ -71,11 +73,12 @@ def table_16_6_2(
 ) -> Table:
     """The figures: national, by each variable, by each of `crosses` (two variable ids, in release order).
 
-    Without `margins` unweighted, and noted so; `limits` caps the weights; a margin's category with fewer
-    than `fewest` respondents joins another by the file's rule. Without `draw` all respondents are one
-    stratum of base weight 1; with it only those in it are respondents, with its strata and base weights:
-    nobody knows the chance of the others. `simulated`: see `counted`. `period`: the year, by default that in
-    which the last interview began. Nothing is suppressed here. Raises RakingError, NoMarks, ValueError.
+    Without `margins` nothing is raked; without `draw` too it is unweighted, and noted so. `limits` caps the
+    weights; a margin's category with fewer than `fewest` respondents joins another by the file's rule.
+    Without `draw` all respondents are one stratum of base weight 1; with it only those in it are respondents,
+    with its strata and base weights: nobody knows the chance of the others. `simulated`: see `counted`.
+    `period`: the year, by default that in which the last interview began. Nothing is suppressed here.
+    Raises RakingError, NoMarks, ValueError.
     """
     known = variables(instrument, wealth)
     ids = [v.id for v in known]
@@ -98,6 +101,7 @@ def table_16_6_2(
         *(() if probability_sample else (MODELLED,)),
     )
     estimates: list[Estimate] = []
+    answers: list[Answer] = []
     rakings: dict[str, RakingReport] = {}
     files: dict[bool | str, File] = {}
     services = list(dict.fromkeys(i.service for i in instrument.items if i.role == "overall" and i.service))
@@ -115,12 +119,16 @@ def table_16_6_2(
         if file.report is not None:
             rakings[block] = file.report
         states = item_states(instrument, service, [(s.group.instrument, s.marks) for s in sheets])
-        for figures in service_figures(file, states, breakdowns, known):
+        by_state, by_option = states.counts(file.cell, len(file.design_cell))
+        for figures in service_figures(file, states, breakdowns, known, by_state):
             estimates += (
                 replace(e, wave=wave, period=basis.period, service=service, notes=notes) for e in figures
             )
+        for a in answers_of(file.design, file.design_cell, states, by_state, by_option):
+            figure = replace(a.figure, wave=wave, period=basis.period, service=service, notes=notes)
+            answers.append(replace(a, figure=figure))
     said("computing", len(services), len(services))
-    return Table(basis, tuple(estimates), margins, rakings, limits)
+    return Table(basis, tuple(estimates), margins, rakings, limits, tuple(answers))
 
 
 @dataclass(frozen=True)
@@ -217,12 +225,19 @@ def _draws(sheets: Sequence[Sheet], block: str, draw: Draw | None) -> tuple[Ints
 
 
 def service_figures(
-    file: File, states: States, breakdowns: Sequence[tuple[str, ...]], known: Sequence[Variable]
+    file: File,
+    states: States,
+    breakdowns: Sequence[tuple[str, ...]],
+    known: Sequence[Variable],
+    by_state: Mapping[str, Counts] | None = None,
 ) -> Iterator[list[Estimate]]:
-    """The figures of one service, domain by domain, each with attributes, their mean and overall."""
+    """The figures of one service, domain by domain, each with attributes, their mean and overall.
+
+    by_state: `States.counts` over the file's cells, where they have been counted already.
+    """
     categories = {v.id: v.categories for v in known}
     cells = len(file.design_cell)
-    counts = states.counts(file.cell, cells)
+    counts = by_state or states.counts(file.cell, cells)[0]
     patterns = states.patterns(file.cell, cells)
     for names in breakdowns:
         domains, group = _domains(names, categories, file.codes, cells)
