@@ -101,9 +101,10 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
         )  # fmt: skip
         name, out = wave or ours.id, settings.releases_dir
         report = quality(
-            engine, instrument, name, made=datetime.now(UTC).date(), rates=aapor_rates(engine, name),
-            margins=plan.margins, wealth=plan.wealth, limits=plan.limits, fewest=plan.fewest,
-            probability_sample=plan.probability_sample, draw=made.draw, simulated=simulated,
+            engine, instrument, name, made=datetime.now(UTC).date(),
+            rates=aapor_rates(engine, name, simulated), margins=plan.margins, wealth=plan.wealth,
+            limits=plan.limits, fewest=plan.fewest, probability_sample=plan.probability_sample,
+            draw=made.draw, simulated=simulated,
         )  # fmt: skip
         final = final_weights(engine, instrument, name, plan, made.draw, simulated)
         if making.material_of(engine, instrument, name, plan.wealth, made.draw, simulated) != made.material:
