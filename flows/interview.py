@@ -148,6 +148,35 @@ def _folded(wave: Wave, interview: Interview, effect: Effect) -> Interview:
             return interview
 
 
+def begins_anew(wave: Wave, interview: Interview, now: int) -> bool:
+    """Whether a dial begins a new interview at once: the old one is too old to go on with, and has no
+    answers under a consent that its respondent might withdraw."""
+    return lapsed(wave, interview, now) and not consented(wave, interview)
+
+
+def heard_when_closed(wave: Wave, interview: Interview | None) -> bool:
+    """Whether a dial in a closed wave has a dialogue even without results: who has answers there that may
+    be withdrawn, or has done so."""
+    if interview is None or interview.disposition in ("refusal", "ineligible"):
+        return False
+    return interview.disposition == "withdrawn" or consented(wave, interview)
+
+
+def consented(wave: Wave, interview: Interview) -> bool:
+    """Whether consent was given, and not withdrawn."""
+    consent = wave.instrument.items[0]
+    options = consent.scale.options if consent.scale else ()
+    given = interview.answers[consent.index]
+    return any(o.mark == given and o.id not in consent.ends for o in options)
+
+
+def lapsed(wave: Wave, interview: Interview, now: int) -> bool:
+    """Unfinished for longer than the resume window. What is finished stays so."""
+    if interview.disposition in ("complete", "withdrawn", QUOTA_FULL):
+        return False
+    return now - interview.last_at > wave.resume_hours * 3_600_000
+
+
 def most_left(instrument: Instrument, interview: Interview) -> int:
     """How many questions are left at most: one is ruled out only by what is answered already."""
     answers = interview.answers

@@ -29,6 +29,12 @@ def skip_key(item: Item) -> str:
     return SKIP_NUMBER if item.kind == "number" and item.most >= int(MORE) else SKIP
 
 
+def skip_reasons(item: Item) -> tuple[str, ...]:
+    """The reasons for skipping that an item allows, as offered: "I don't know" before "I'd rather not
+    say", so that nobody refuses for want of an answer."""
+    return tuple(n for n in ("dont_know", "refused", "not_applicable") if n in item.nonresponse)
+
+
 @dataclass(frozen=True, slots=True)
 class Menu:
     """A choice that the dialogue itself offers: prompt names for the head and the options."""

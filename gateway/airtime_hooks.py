@@ -21,9 +21,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from gateway.aggregators import AGGREGATORS, Aggregator
-from gateway.dialogue import now_ms
 from gateway.faults import where
 from gateway.messages import WireError
+from gateway.served_wave import now_ms
 from gateway.webhooks import Doors
 from storage.airtime import REFUSED, VALIDATED, hundredths, validate
 from storage.live import LiveStore, compact

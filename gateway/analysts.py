@@ -3,6 +3,7 @@
     /api/v1/openapi.json                the description of all this, without a token
     /api/v1/releases  /estimates  /waves  /codebook
     /api/v1/interviews  /responses      rows, a page at a time
+    /api/v1/queries ..                  tables that no release holds, see `queries`
     /api/v1/exports ..                  see `downloads`
     /api/v1/odata ..                    for Excel and Power BI, see `odata`
     /api/v1/flow-results ..             FLOIP Flow Results 1.1, see `floip`
@@ -14,7 +15,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import orjson
 from starlette.requests import Request
@@ -24,10 +24,11 @@ from starlette.routing import BaseRoute, Route
 from flows.wave import Wave
 from gateway.access import ESTIMATES, Access, ApiToken
 from gateway.api_description import describe
-from gateway.asking import Answer, Asked, Desk, as_json, bad
+from gateway.asking import MOST, PAGE, Answer, Asked, Desk, as_json, bad, page_of
 from gateway.downloads import export_routes
 from gateway.floip import floip_routes
 from gateway.odata import odata_routes
+from gateway.queries import query_routes
 from storage.analysis.analytics import View, views
 from storage.analysis.conditions import Compared, Joined, sql
 from storage.analysis.rows import (
@@ -42,39 +43,6 @@ from storage.analysis.rows import (
 from storage.database import reading
 
 BASE = "/api/v1"
-PAGE, MOST = 500, 5_000  # rows of a page
-
-
-# ---------------------------------------------------------------- pages
-
-
-def _cursor(asked: Asked, key: Sequence[Any] | None) -> str | None:
-    """The key of the last row shown, sealed for this resource."""
-    if key is None:
-        return None
-    cells = [c.isoformat() if isinstance(c, datetime) else c for c in key]
-    return asked.sealed.seal(orjson.dumps([asked.address, *cells]).decode())
-
-
-def _after(asked: Asked) -> list[Any] | None:
-    given = asked.params.get("cursor")
-    if given is None:
-        return None
-    try:
-        address, *key = orjson.loads(asked.sealed.open(given))
-    except ValueError:
-        address, key = "", []
-    if address != asked.address:
-        raise bad("cursor: not one of this resource's; take it from `next`, or begin without")
-    return list(key)
-
-
-def _page(asked: Asked, rows: list[dict[str, Any]], more: bool, key: Sequence[Any] | None) -> Answer:
-    """Rows, and where the next ones are: `next` while there are more, `cursor` to ask again later."""
-    cursor = _cursor(asked, key) or asked.params.get("cursor")
-    following = {**asked.params, "cursor": cursor} if cursor else dict(asked.params)
-    following_page = f"{asked.address}?{urlencode(following)}" if more else None
-    return as_json({"data": rows, "next": following_page, "cursor": cursor})
 
 
 # ---------------------------------------------------------------- rows
@@ -100,7 +68,7 @@ def _answer(row: Any) -> dict[str, Any]:
 
 def interviews(asked: Asked) -> Answer:
     asked.only("wave", "instrument", "disposition", "counted", "since", "to", "limit", "cursor")
-    limit, after, wanted = asked.whole("limit", PAGE, 1, MOST), _after(asked), _wanted(asked)
+    limit, after, wanted = asked.whole("limit", PAGE, 1, MOST), asked.after(), _wanted(asked)
     key = (datetime.fromisoformat(after[0]), after[1]) if after else None
     with reading(asked.material.engine) as db:
         found = interview_page(db, wanted, key, limit + 1)
@@ -116,12 +84,12 @@ def interviews(asked: Asked) -> Answer:
         }
         for r in shown
     ]
-    return _page(asked, rows, more, (shown[-1].last_at, shown[-1].id) if shown else None)
+    return page_of(asked, rows, more, (shown[-1].last_at, shown[-1].id) if shown else None)
 
 
 def responses(asked: Asked) -> Answer:
     asked.only("wave", "instrument", "item", "counted", "since", "to", "limit", "cursor")
-    limit, after, wanted = asked.whole("limit", PAGE, 1, MOST), _after(asked), _wanted(asked)
+    limit, after, wanted = asked.whole("limit", PAGE, 1, MOST), asked.after(), _wanted(asked)
     key = (datetime.fromisoformat(after[0]), after[1], after[2]) if after else None
     with reading(asked.material.engine) as db:
         found = response_page(db, wanted, key, limit + 1)
@@ -136,7 +104,7 @@ def responses(asked: Asked) -> Answer:
         for r in shown
     ]  # fmt: skip
     last = shown[-1] if shown else None
-    return _page(asked, rows, more, last and (last.given_at, last.interview, last.item))
+    return page_of(asked, rows, more, last and (last.given_at, last.interview, last.item))
 
 
 # ---------------------------------------------------------------- what is published
@@ -156,7 +124,7 @@ _ESTIMATE_FILTERS = ("wave", "version", "period", "service", "measure", "variabl
 
 def estimates(asked: Asked) -> Answer:
     asked.only(*_ESTIMATE_FILTERS, "limit", "cursor")
-    limit, after = asked.whole("limit", PAGE, 1, MOST), _after(asked)
+    limit, after = asked.whole("limit", PAGE, 1, MOST), asked.after()
     view = _view(asked, "estimate")
     parts = [
         Compared(n, "eq", asked.params[n]) for n in _ESTIMATE_FILTERS if n in asked.params and n != "version"
@@ -172,7 +140,7 @@ def estimates(asked: Asked) -> Answer:
         found = view_page(db, view, where=where, after=tuple(after) if after else None, limit=limit + 1)
     shown, more = found[:limit], len(found) > limit
     key = [shown[-1][k] for k in view.key] if shown else None
-    return _page(asked, [dict(r) for r in shown], more, key)
+    return page_of(asked, [dict(r) for r in shown], more, key, lasting=False)
 
 
 def _view(asked: Asked, name: str) -> View:
@@ -247,6 +215,7 @@ class Analysts:
             desk.route(f"{BASE}/codebook", codebook, ESTIMATES),
             desk.route(f"{BASE}/interviews", interviews),
             desk.route(f"{BASE}/responses", responses),
+            *query_routes(desk, f"{BASE}/queries"),
             *export_routes(desk, f"{BASE}/exports", self._data_dir),
             *odata_routes(desk, f"{BASE}/odata"),
             *floip_routes(desk, f"{BASE}/flow-results"),

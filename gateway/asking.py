@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
+from urllib.parse import urlencode
 
 import orjson
 import redis
@@ -39,6 +40,7 @@ _THREADS = 2  # resources worked at; each has a connection
 _WAITING = 16  # resources that wait for a thread, at the most
 _MOST_QUERY = 8_000  # characters
 _MOST_BODY = 16_384  # octets
+PAGE, MOST = 500, 5_000  # rows of a page
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _QUESTION_SECONDS = 60  # that the database works at one question
 _TIME = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d))?\Z")
@@ -121,6 +123,36 @@ class Asked:
         if text.isascii() and text.isdigit() and len(text) <= 18 and least <= int(text) <= most:
             return int(text)
         raise bad(f"{name}: give a whole number from {least} to {most}")
+
+    def after(self) -> list[Any] | None:
+        """The key of the row that the page begins after; None: from the first. Raises Problem."""
+        given = self.params.get("cursor")
+        if given is None:
+            return None
+        try:
+            address, *key = orjson.loads(self.sealed.open(given))
+        except ValueError:
+            address, key = "", []
+        if address != self.address:
+            raise bad("cursor: not one of this resource's; take it from `next`, or begin without")
+        return list(key)
+
+    def json_object(self, known: Mapping[str, type]) -> dict[str, Any]:
+        """The body: an object of these names, each of its type; texts in one line. Raises Problem."""
+        try:
+            given = orjson.loads(self.body or b"{}")
+        except ValueError:
+            raise bad("the body must be JSON") from None
+        if not isinstance(given, dict):
+            raise bad("the body must be an object")
+        for name, value in given.items():
+            if name not in known:
+                raise bad(f"{name[:40]}: unknown; known: {', '.join(known)}")
+            if not isinstance(value, known[name]):
+                raise bad(f"{name}: must be {known[name].__name__}")
+            if isinstance(value, str) and (len(value) > 200 or not value.isprintable()):
+                raise bad(f"{name}: must be at most 200 characters in one line")
+        return given
 
     def moment(self, name: str) -> datetime | None:
         text = self.params.get(name)
@@ -212,8 +244,8 @@ class Desk:
             body += chunk
             if len(body) > _MOST_BODY:
                 raise Problem(413, "The body is too large", f"give at most {_MOST_BODY} octets")
-        scheme = "https" if "https" in (
-            request.url.scheme, request.headers.get("x-forwarded-proto", "")) else "http"  # fmt: skip
+        forwarded = request.headers.get("x-forwarded-proto", "").split(",")[0].strip()
+        scheme = "https" if "https" in (request.url.scheme, forwarded) else "http"
         return Asked(
             reader, self.material, params, dict(request.path_params), request.headers,
             f"{scheme}://{request.url.netloc}", request.url.path, body,
@@ -269,6 +301,27 @@ def _response(request: Request, answer: Answer, more: Mapping[str, str]) -> Resp
 def as_json(value: Any, headers: Mapping[str, str] | None = None, kind: str = "application/json") -> Answer:
     """`value` as JSON; times in RFC 3339 with their offset."""
     return Answer(orjson.dumps(value), kind, 200, headers or {})
+
+
+def page_of(
+    asked: Asked,
+    rows: Sequence[Mapping[str, Any]],
+    more: bool,
+    key: Sequence[Any] | None,
+    *,
+    lasting: bool = True,
+) -> Answer:
+    """Rows, and where the next ones are: `next` while there are more, `cursor` to ask again later.
+
+    key: of the last row shown. lasting: what comes in later comes after it; else there is no `cursor`.
+    """
+    cursor = asked.params.get("cursor")
+    if key is not None:
+        cells = [c.isoformat() if isinstance(c, datetime) else c for c in key]
+        cursor = asked.sealed.seal(orjson.dumps([asked.address, *cells]).decode())
+    following = {**asked.params, "cursor": cursor} if cursor else dict(asked.params)
+    following_page = f"{asked.address}?{urlencode(following)}" if more else None
+    return as_json({"data": list(rows), "next": following_page, "cursor": cursor if lasting else None})
 
 
 def methods_of(routes: Sequence[Route]) -> dict[str, set[str]]:

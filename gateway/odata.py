@@ -59,7 +59,7 @@ def odata_routes(desk: Desk, base: str) -> list[Route]:
         return _answer({"@odata.context": f"{asked.base}{base}/$metadata", "value": sets})
 
     def metadata(asked: Asked) -> Answer:
-        _only(asked, "$format")
+        _only(asked, "$format", kind="xml")
         return Answer(csdl(_sets(asked)).encode(), "application/xml")
 
     def count(asked: Asked) -> Answer:
@@ -140,7 +140,7 @@ def _rows(asked: Asked, base: str) -> Answer:
     return _answer(body)
 
 
-def _only(asked: Asked, *known: str) -> None:
+def _only(asked: Asked, *known: str, kind: str = "json") -> None:
     for name in asked.params:
         if name in _NOT_SERVED:
             raise Problem(
@@ -148,8 +148,9 @@ def _only(asked: Asked, *known: str) -> None:
             )
         if name.startswith("$") and name not in known:
             raise bad(f"{name[:40]}: unknown here; known: {', '.join(known)}")
-    if asked.params.get("$format", "json") not in ("json", "application/json", "xml", "application/xml"):
-        raise bad("$format: rows are served as json")
+    wanted = asked.params.get("$format", kind).partition(";")[0].strip()  # application/json;odata.metadata=..
+    if wanted not in (kind, f"application/{kind}"):
+        raise bad("$format: rows are served as json, $metadata as xml")
     if asked.headers.get("odata-maxversion", "4.0").strip() not in ("4.0", "4.01"):
         raise bad("OData-MaxVersion: this service speaks 4.0")
 

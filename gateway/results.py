@@ -1,20 +1,23 @@
 """The public pages: results, downloads, open data. Everything in them comes from the releases' folder.
 
-    /results                         the release issued last, in the reader's language
+    /results                         the release issued last, in the reader's language; ?service=, ?by=
     /results/{wave}/{version}        one release, for good
     /results/{wave}/{version}/{file} its files
     /open-data                       licence, citation, versions, checksums
     /open-data/catalogue.jsonld      the same for machines
 
-A page is made once for each release, service and language and kept; making it happens off the event loop,
-so that no hop waits for it.
+A page is made once for each release, service, breakdown and language and kept; making and compressing it
+happens off the event loop, so that no hop waits for it.
 """
 
 import asyncio
+import gzip
 import json
 import logging
+import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -30,7 +33,7 @@ from gateway.pages.boundaries import Boundaries
 from gateway.pages.charts import CLASSES, LINE
 from gateway.pages.words import LANGUAGES, Words, language_of, words_of
 from gateway.published import Edition, Published
-from gateway.results_page import citation, view
+from gateway.results_page import BREAKDOWNS, citation, view
 from storage.analysis.exports.dcat import MEDIA_TYPES
 from storage.analysis.labels import Labels, labels_of
 from storage.analysis.release import Release
@@ -69,8 +72,8 @@ class ResultsPages:
         known = self._instrument.languages
         return labels_of(self._instrument, words.code if words.code in known else "")
 
-    def results(self, wave: str, version: int, service: str, code: str) -> tuple[str, int]:
-        """The page and its status; wave "": of the release issued last."""
+    def results(self, wave: str, version: int, service: str, code: str, by: str = "") -> tuple[str, int]:
+        """The page and its status; wave "": of the release issued last. `by`: whose trend is asked for."""
         editions = self.published.editions()
         if not wave:
             shown = next((e for e in editions if e.newest), None)
@@ -78,7 +81,8 @@ class ResultsPages:
             shown = next((e for e in editions if (e.wave, e.version) == (wave, version)), None)
         if shown is None or service not in {e.service for e in shown.national}:
             service = ""  # the first; so that nobody fills the shelf of kept pages with names of their own
-        key = ("results", shown and (shown.wave, shown.version), wave, service, code, _named(editions))
+        by = by if by in BREAKDOWNS else ""
+        key = ("results", shown and (shown.wave, shown.version), wave, service, by, code, _named(editions))
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key], 200
@@ -93,12 +97,13 @@ class ResultsPages:
         base = f"/results/{shown.wave}/{shown.version}"
         made = view(
             release, editions, service, self._instrument, labels, words, self._boundaries,
-            self._where,
+            self._where, by, self.published.groups,
         )  # fmt: skip
+        chosen = made.trend.groups
         page = self.render(
             "results.html", words, base if wave else "/results",
             v=made, r=release, edition=shown, editions=editions, staff=False, hidden=(),
-            query={"service": made.service},
+            query={"service": made.service, **({"by": chosen.by} if chosen else {})},
         )  # fmt: skip
         return self._keep(key, page), 200
 
@@ -224,8 +229,9 @@ def results_routes(pages: ResultsPages) -> list[BaseRoute]:
         wave = request.path_params.get("wave", "")
         version = request.path_params.get("version", 0)
         service = request.query_params.get("service", "")[:32]
-        page, status = await asyncio.to_thread(pages.results, wave, version, service, _language(request))
-        return _answer(request, page, "text/html; charset=utf-8", status)
+        by = request.query_params.get("by", "")
+        page, status = await asyncio.to_thread(pages.results, wave, version, service, _language(request), by)
+        return await _answer(request, page, "text/html; charset=utf-8", status)
 
     async def wave_only(request: Request) -> Response:
         """A wave without a version: its newest."""
@@ -262,10 +268,10 @@ def results_routes(pages: ResultsPages) -> list[BaseRoute]:
 
     async def open_data(request: Request) -> Response:
         page = await asyncio.to_thread(pages.open_data, _language(request))
-        return _answer(request, page, "text/html; charset=utf-8")
+        return await _answer(request, page, "text/html; charset=utf-8")
 
     async def catalogue(request: Request) -> Response:
-        return _answer(request, await asyncio.to_thread(pages.catalogue), "application/ld+json")
+        return await _answer(request, await asyncio.to_thread(pages.catalogue), "application/ld+json")
 
     def route(path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
         return Route(path, endpoint, methods=["GET"])  # and HEAD
@@ -284,15 +290,29 @@ def _language(request: Request) -> str:
     return language_of(request.query_params.get("lang", ""), request.headers.get("accept-language", ""))
 
 
-def _answer(request: Request, text: str, kind: str, status: int = 200) -> Response:
+#: Whether a reader takes gzip (RFC 9110, Accept-Encoding); a weight of 0 is a refusal.
+_TAKES_GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))", re.IGNORECASE)
+
+
+async def _answer(request: Request, text: str, kind: str, status: int = 200) -> Response:
+    """The page, compressed for who takes that: a quarter of it on a slow line."""
     headers = {
         **PUBLIC_HEADERS,
+        "Vary": "Accept-Language, Accept-Encoding",
         "Content-Type": kind,
         "ETag": f'W/"{sha256(text.encode()).hexdigest()[:20]}"',
     }
     if status == 200 and _is_known(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
+    if _TAKES_GZIP.search(request.headers.get("accept-encoding", "")):
+        squeezed = await asyncio.to_thread(_squeezed, text)
+        return Response(squeezed, status, {**headers, "Content-Encoding": "gzip"})
     return Response(text, status, headers)
+
+
+@lru_cache(_PAGES_KEPT)
+def _squeezed(text: str) -> bytes:
+    return gzip.compress(text.encode(), mtime=0)
 
 
 def _is_known(request: Request, etag: str) -> bool:

@@ -10,14 +10,16 @@ from flows.instrument import Instrument
 from gateway.pages import charts
 from gateway.pages.boundaries import Boundaries
 from gateway.pages.words import Words
-from gateway.published import Edition, trend
-from storage.analysis.display import RELATIVE, WIDE
+from gateway.published import Edition
+from gateway.results_answers import AnswersFigure, answers_figure
+from gateway.results_table import Line, line_of, reasons, why_hidden
+from gateway.results_trend import Groups, TrendFigure, trend_figure
 from storage.analysis.estimates import ATTRIBUTES, OVERALL, Estimate
 from storage.analysis.labels import Labels
 from storage.analysis.release import Release
 
 #: Breakdowns in the order of the page, and whether their categories have an order of their own.
-_BREAKDOWNS = {
+BREAKDOWNS = {
     "region": False,
     "sex": False,
     "age": True,
@@ -25,19 +27,6 @@ _BREAKDOWNS = {
     "disability": True,
     "wealth": True,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A row of a table."""
-
-    label: str
-    share: str
-    interval: str
-    base: str
-    why: str  # not shown because, or how to read it; "" = shown
-    hidden: bool
-    whole: bool = False  # the sum or mean under the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +76,6 @@ class Map:
 
 
 @dataclass(frozen=True, slots=True)
-class TrendFigure:
-    trend: charts.Trend
-    lines: tuple[Line, ...]
-    unweighted: bool  # some are
-
-
-@dataclass(frozen=True, slots=True)
 class View:
     """The page of one service."""
 
@@ -103,6 +85,7 @@ class View:
     period: str
     cards: tuple[Card, ...]
     figures: tuple[Figure, ...]
+    answers: AnswersFigure | None  # in place of the attributes' bars
     mean: Line
     mean_why: str
     map: Map | None
@@ -120,14 +103,19 @@ def view(
     words: Words,
     boundaries: Boundaries | None,
     address: str = "",
+    by: str = "",
+    groups: Groups | None = None,
 ) -> View:
-    """The page of `service`, by default the release's first. `address`: of the results on the web."""
+    """The page of `service`, by default the release's first.
+
+    `address`: of the results on the web. `by`: the breakdown whose trend is asked for, out of `groups`.
+    """
     services = list(dict.fromkeys(e.service for e in release.estimates))
     service = service if service in services else services[0]
     by_place = {(e.service, e.measure, e.domain): e for e in release.estimates}
     national = by_place[service, OVERALL, ()]
     figures = [_attributes(release, service, labels, words)]
-    for variable, has_order in _BREAKDOWNS.items():
+    for variable, has_order in BREAKDOWNS.items():
         rows = [
             (labels.option(variable, e.domain[0][1]), e)
             for e in release.estimates
@@ -147,10 +135,13 @@ def view(
         period=max(e.period for e in release.estimates),
         cards=tuple(_card(s, by_place[s, OVERALL, ()], labels, words) for s in services),
         figures=tuple(figures),
+        answers=answers_figure(release, service, instrument, labels, words),
         mean=line_of("", mean, words) if mean else Line("", "", "", "", "", True),
-        mean_why=_why(mean, words) if mean else words["why_u"],
+        mean_why=why_hidden(mean, words) if mean else words["why_u"],
         map=_map(release, service, instrument, labels, boundaries),
-        trend=_trend(editions, service, words),
+        trend=trend_figure(
+            editions, service, labels, words, {f.id: f.title for f in figures[1:]}, by, groups
+        ),
         margins=_margins(release),
         citation=citation(release, words, address),
     )
@@ -209,42 +200,17 @@ def _figure(
         )
     if drawn.national:
         said += " " + words.say("chart_desc_national", share=words.share(drawn.national))
-    reasons: dict[str, list[str]] = {}
-    for label, e in drawn.hidden:
-        reasons.setdefault(_why(e, words), []).append(label)
     lines = [line_of(label, by_label[label], words) for label in order]
     if national is not None:
         lines.append(line_of(words["national"], national, words, whole=True))
     return Figure(
         name, words[name], kind, drawn, tuple(lines), words.share(drawn.national), said,
-        tuple((why, ", ".join(whom)) for why, whom in reasons.items()),
+        reasons(drawn.hidden, words),
     )  # fmt: skip
 
 
 def _share(mark: charts.Mark) -> float:
     return float(mark.share)
-
-
-def line_of(label: str, e: Estimate, words: Words, whole: bool = False) -> Line:
-    """A figure as a row of a table, in the words of a language."""
-    hidden = e.mark in charts.HIDDEN or e.share is None
-    interval = ""
-    if not hidden and e.low is not None and e.high is not None:
-        interval = words.say(
-            "to", low=words.bare(charts.written(e, e.low)), high=words.bare(charts.written(e, e.high))
-        )
-    why = _why(e, words) if hidden else words["review"] if e.mark == "*" else ""
-    base = "" if e.mark == "c" else words.number(e.n)
-    return Line(
-        label, "" if hidden else words.share(charts.written(e, e.share)), interval, base, why, hidden, whole
-    )
-
-
-def _why(e: Estimate, words: Words) -> str:
-    """Why it is not shown, in words for everybody."""
-    if e.mark == "c":
-        return words["why_c"]
-    return words["why_wide"] if e.notes and e.notes[-1] in (WIDE, RELATIVE) else words["why_u"]
 
 
 def _card(service: str, e: Estimate, labels: Labels, words: Words) -> Card:
@@ -288,16 +254,3 @@ def regions_of(instrument: Instrument) -> Mapping[str, str]:
     """ISO 3166-2 code -> official number, of each region: what a map is joined by."""
     item = next((i for i in instrument.items if i.role == "region"), None)
     return {o.iso: str(o.code) for o in item.scale.options if o.iso} if item and item.scale else {}
-
-
-def _trend(editions: Sequence[Edition], service: str, words: Words) -> TrendFigure:
-    figures = trend(editions, service, OVERALL)
-    years = [edition.period for edition, _ in figures]
-    rows = []
-    for edition, e in figures:
-        label = edition.period if years.count(edition.period) == 1 else edition.wave
-        rows.append((label + ("" if edition.weighted else "*"), e))
-    return TrendFigure(
-        charts.trend(rows), tuple(line_of(label, e, words) for label, e in rows),
-        any(not edition.weighted for edition, _ in figures),
-    )  # fmt: skip

@@ -56,6 +56,7 @@ from storage.models import (
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _READS = "dial16_reads"  # execution option of a transaction that will not write
 _MIGRATION_LOCK = 0x5DE16  # advisory lock: two `migrate` at once take turns
+_TURNS = 0x5DE17  # space of the advisory locks of `take_turn`
 
 
 class DatabaseURLError(ValueError):
@@ -129,6 +130,7 @@ class _Engine:
     moment: Callable[[datetime | None], Any]  # an instant as the driver takes it
     among: Callable[[Column[str], Collection[str]], ColumnElement[bool]]
     lock_migrations: str
+    turn: str  # waits until no other transaction has the turn of :name
     snapshot: Mapping[str, Any]  # execution options: several reads see one state
 
 
@@ -147,6 +149,7 @@ _ENGINES: Mapping[str, _Engine] = {
         moment=as_text,
         among=_in_json,
         lock_migrations="SELECT 1",  # BEGIN IMMEDIATE is the lock
+        turn="SELECT :name",  # likewise
         snapshot={_READS: True},
     ),
     "postgresql+psycopg": _Engine(
@@ -157,6 +160,7 @@ _ENGINES: Mapping[str, _Engine] = {
         moment=lambda value: value,
         among=_in_array,
         lock_migrations=f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})",
+        turn=f"SELECT pg_advisory_xact_lock({_TURNS}, hashtext(:name))",
         snapshot={_READS: True, "isolation_level": "REPEATABLE READ"},
     ),
 }
@@ -201,6 +205,12 @@ def reading(engine: Engine) -> Iterator[Connection]:
     """One transaction that only reads, all of it from one state of the database."""
     with engine.connect().execution_options(**_ours(engine).snapshot) as db:
         yield db
+
+
+def take_turn(db: Connection, name: str) -> None:
+    """Wait until no other transaction of `writing` has taken the turn of this name; it ends with the
+    transaction. What the others wrote is read from here on."""
+    db.execute(text(_ours(db.engine).turn), {"name": name})
 
 
 # ---------------------------------------------------------------- writing many rows

@@ -11,7 +11,8 @@
                 └─ airtime_payment ── airtime_report    airtime for who completed; airtime_budget a wave
     instrument ── codebook_item ── codebook_option
     export_audit                                     each export of row-level data
-    release ── released_estimate                     what is published, for SQL and the results API
+    release ─┬─ released_estimate                    what is published, for SQL and the results API
+             └─ final_weight                         what each interview under it weighs
 
 Respondents are pseudonyms: no table here holds an MSISDN that can be read; `directory` holds those that
 something must still be sent to, encrypted under a key that the database has not. An interview id
@@ -479,13 +480,14 @@ class ExportAudit(SQLModel, table=True):
 
 
 class QueryLog(SQLModel, table=True):
-    """One question of staff about figures that are not released. Its answer goes after a day."""
+    """One question about figures that are not released. A draft goes after a day; a table stays, since later
+    ones are protected together with it (`storage.analysis.served`)."""
 
     __tablename__ = "query_log"
 
     id: str = Field(primary_key=True, sa_type=Text)  # 32 hex
     asked_at: datetime = Field(sa_type=Moment)
-    asked_by: str = Field(sa_type=Text)  # the name given
+    asked_by: str = Field(sa_type=Text)  # the name given; api: and the token's name
     kind: str = Field(sa_type=Text)  # draft: a wave's next release | query: one table
     wave: str = Field(sa_type=Text)
     service: str = Field(default="", sa_type=Text)
@@ -547,6 +549,25 @@ class ReleasedEstimate(SQLModel, table=True):
     not_reached: int | None = Field(default=None, sa_type=BigInteger)
     mark: str = Field(sa_type=Text)
     notes: str = Field(sa_type=Text)
+
+
+class FinalWeight(SQLModel, table=True):
+    """What an interview weighs in the figures of a release. Gone with a withdrawal: see `erase_answers`.
+
+    No foreign key to `interview`: its check would lock, and so rewrite, each of a million rows there.
+    """
+
+    __tablename__ = "final_weight"
+    __table_args__ = (
+        ForeignKeyConstraint(("wave", "version"), ("release.wave", "release.version")),
+        Index("final_weight_release", "wave", "version"),
+    )
+
+    interview: str = Field(primary_key=True, sa_type=Text)
+    version: int = Field(primary_key=True)  # of the release of its wave
+    block: str = Field(primary_key=True, sa_type=Text)  # of services; "" = the same weight for every block
+    wave: str = Field(sa_type=Text)
+    weight: float
 
 
 def table_of(model: type[SQLModel]) -> Table:

@@ -13,7 +13,16 @@ from sqlalchemy import Connection, Engine, delete, select, update
 
 from storage.database import Write, among, moments, reading, writing
 from storage.live import key_id
-from storage.models import WITHDRAWN, Event, Interview, Respondent, Response, UssdSession, table_of
+from storage.models import (
+    WITHDRAWN,
+    Event,
+    FinalWeight,
+    Interview,
+    Respondent,
+    Response,
+    UssdSession,
+    table_of,
+)
 from storage.outbox import forget_respondent, settle_contacts
 
 _KEY_BYTES = 32
@@ -22,6 +31,7 @@ KEPT_AT_ERASURE = ("Began", "LanguageChosen", "Consented", "ErasureRequested")
 
 _respondent, _interview = table_of(Respondent), table_of(Interview)
 _response, _event, _session = table_of(Response), table_of(Event), table_of(UssdSession)
+_weight = table_of(FinalWeight)
 _add = Write(Respondent, ("pseudonym", "first_seen_at"))
 
 
@@ -88,6 +98,8 @@ def erase_answers(db: Connection, interviews: Sequence[str]) -> None:
     if not interviews:
         return
     db.execute(delete(_response).where(among(db, _response.c.interview, interviews)))
+    # What somebody weighs tells their region, sex and age group.
+    db.execute(delete(_weight).where(among(db, _weight.c.interview, interviews)))
     # In a session that the live store had lost, what was typed may look like an address.
     theirs = select(_interview.c.respondent).where(among(db, _interview.c.id, interviews))
     held = select(_event.c.session).where(among(db, _event.c.interview, interviews))

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     Exists,
+    Select,
     case,
     exists,
     func,
@@ -175,6 +176,30 @@ def _load(
     for row in found:
         if row.excluded is not None:
             yield row.excluded, 1
+
+
+def drawn(wave: str | None) -> Select[tuple[str, str, str | None, float]]:
+    """Wave, respondent, stratum and probability of whoever belongs to the drawn sample, of one wave or all.
+
+    Whoever was selected with a known probability, in a replicate that was released; written to or left
+    alone makes no difference (decision 22). Who is left alone has no `released_at` of their own, so the
+    replicates of the others tell. Where a campaign released none, others invited its sample: it is whole.
+    """
+    released = (
+        select(_sample.c.campaign, func.max(_sample.c.replicate).label("last"))
+        .where(_sample.c.released_at.is_not(None))
+        .group_by(_sample.c.campaign)
+        .subquery()
+    )
+    query = (
+        select(_sample.c.wave, _sample.c.respondent, _sample.c.stratum, _sample.c.probability)
+        .join(released, released.c.campaign == _sample.c.campaign, isouter=True)
+        .where(
+            _sample.c.probability > 0,
+            _sample.c.replicate <= func.coalesce(released.c.last, _sample.c.replicate),
+        )
+    )
+    return query if wave is None else query.where(_sample.c.wave == wave)
 
 
 def sample_id(wave: str, respondent: str) -> str:

@@ -13,12 +13,13 @@ from flows.wave import Wave
 from gateway.campaigns import Campaigns, sealed_numbers
 from gateway.sampling import Sample, Sampled
 from storage.campaigns import create_campaign, set_state
-from storage.database import migrate, open_engine, reading, writing
+from storage.database import open_engine, reading, writing
 from storage.outbox import RUNNING
 from storage.respondents import Pseudonyms
 from storage.sample import Number, load_numbers, release
 from tests.record_material import SMALL, WAVE, Dialogue, ended, fold_all
 from tests.sending_field import KEY, MESSAGE, SEAL
+from tests.stores import give_schema
 
 MONDAY = datetime(2026, 11, 23, 12, tzinfo=UTC)  # in the wave's hours
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -53,7 +54,7 @@ class Field:
 
     def __init__(self, database_url: str, contact: Contact | None = None, opening: Opening | None = None):
         self.engine: Engine = open_engine(database_url)
-        migrate(self.engine, TWO)
+        give_schema(self.engine, TWO)
         self.now = MONDAY
         self.wave = replace(SMALL_WAVE, contacting=contact or Contact(), opening=opening or Opening())
         self.dialogues: dict[int, Dialogue] = {}

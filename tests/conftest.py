@@ -1,5 +1,5 @@
 """Fixtures of the stores, for every suite."""
 
-from tests.stores import database_url, live_server, postgres_server, redis_url
+from tests.stores import database_url, engine, live_servers, postgres_server, pytest_generate_tests, redis_url
 
-__all__ = ["database_url", "live_server", "postgres_server", "redis_url"]
+__all__ = ["database_url", "engine", "live_servers", "postgres_server", "pytest_generate_tests", "redis_url"]

@@ -33,7 +33,7 @@ from sqlalchemy import Engine, bindparam, text
 from flows.instrument import Item, load
 from flows.screen import BACK
 from flows.wave import Wave, load_wave
-from gateway.demo import Reader, Respondent, Tally, key_of
+from gateway.demo_respondents import Reader, Respondent, Tally, key_of
 from storage.database import reading
 from storage.entries import STREAM
 from storage.recorder import DEAD, GROUP, health, lag

@@ -1,17 +1,72 @@
-"""Interviews with responses, times, events and sessions, written straight into a database."""
+"""Interviews with responses, times, events and sessions, straight into a database; their report."""
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date, timedelta
+from pathlib import Path
 from random import Random
+from typing import Any
 
-from sqlalchemy import Engine, insert, update
+import pytest
+from sqlalchemy import Engine, func, insert, select, update
 
-from flows.instrument import Instrument
-from storage.database import writing
-from storage.models import Conflict, Event, Interview, Response, UssdSession, table_of
-from tests.estimation_material import AT, Answers, anybody, put
+from flows.instrument import Instrument, load
+from storage.analysis.margins import Margins, load_margins
+from storage.analysis.quality import Report, quality
+from storage.database import open_engine, writing
+from storage.models import Conflict, Event, Interview, OutboundMessage, Response, UssdSession, table_of
+from tests.estimation_material import AT, YES, Answers, anybody, put
+from tests.stores import give_schema
 
+HERE = Path(__file__).resolve().parent.parent
+INSTRUMENT = load(HERE / "flows" / "sdg_16_6_2")
+DAY = date(2026, 11, 23)
+OPENING: Answers = {"opening.consent": "yes", "opening.adult": "yes"}
+ASPECTS = ("access", "cost", "facility", "equal", "courtesy")
+A, B = "strongly_agree", "agree"
 Seconds = Callable[[int, str], float]
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """An empty record on each engine."""
+    engine = open_engine(database_url)
+    give_schema(engine, INSTRUMENT)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Iterator[Engine]:
+    """An empty record where the engine makes no difference."""
+    engine = open_engine(f"sqlite:///{tmp_path}/record.sqlite3")
+    give_schema(engine, INSTRUMENT)
+    yield engine
+    engine.dispose()
+
+
+def report(engine: Engine, wave: str = "w", **given_: Any) -> Report:
+    return quality(engine, INSTRUMENT, wave, made=DAY, **given_)
+
+
+def rating(health: str, government: str = "", overall: str = "satisfied") -> dict[str, str | int]:
+    """Ratings of health and, if given, of government services: a letter an aspect."""
+    words = {"A": A, "B": B}
+    answers: dict[str, str | int] = {**OPENING, **YES["health"]}
+    answers |= {f"health.{a}": words[x] for a, x in zip(ASPECTS, health, strict=True)}
+    answers["health.overall"] = overall
+    if government:
+        names = ("access", "cost", "process", "equal", "timely")
+        answers |= YES["government"]
+        answers |= {f"government.{a}": words[x] for a, x in zip(names, government, strict=True)}
+        answers["government.overall"] = overall
+    return answers
+
+
+def margins(folder: Path, **totals: float) -> Margins:
+    path = folder / "margins.csv"
+    rows = [f"sex,Census 2021,2021-06-27,sex,{name},{total}," for name, total in totals.items()]
+    path.write_text("table,source,date,variables,category,total,joins\n" + "\n".join(rows) + "\n", "utf-8")
+    return load_margins(path, INSTRUMENT)
 
 
 def interview_id(n: int) -> str:
@@ -109,6 +164,25 @@ def conflict(engine: Engine, n: int, what: str, after: int = 0) -> None:
         )
 
 
+def send(
+    engine: Engine, respondents: Iterable[int], kind: str, state: str, *, network: str | None = "62001",
+    status: str | None = None, reason: str | None = None, aggregator: str = "africastalking",
+) -> None:  # fmt: skip
+    """A message to each of these."""
+    ours = table_of(OutboundMessage)
+    with writing(engine) as db:
+        first = db.execute(select(func.count()).select_from(ours)).scalar_one()
+        rows = [
+                {"id": f"m{k}", "natural_key": f"m{k}", "wave": "w", "respondent": f"{n:032x}", "kind": kind,
+                 "priority": 1, "text": "", "aggregator": aggregator, "network_code": network,
+                 "state": state, "not_before": AT, "attempts": 1, "status_raw": status,
+                 "failure_reason": reason, "created_at": AT}
+                for k, n in enumerate(respondents, first)
+        ]  # fmt: skip
+        if rows:
+            db.execute(insert(ours), rows)
+
+
 def set_interview(engine: Engine, n: int, **values: object) -> None:
     ours = table_of(Interview)
     with writing(engine) as db:
@@ -175,3 +249,13 @@ def wave_like(engine: Engine, instrument: Instrument, size: int = 900) -> None:
         first += many
     no = [{"opening.consent": "no"}] * (size // 15)
     tell(engine, instrument, no, first=first, disposition="refusal", seconds=pace)
+    sent: tuple[tuple[str | None, int], ...] = (("62001", 200), ("62002", 80), ("62006", 12), (None, 3))
+    for where, much in sent:
+        send(engine, range(much), "invitation", "delivered", network=where)
+        send(engine, range(much // 4), "invitation", "failed", network=where, reason="UserDoesNotExist")
+        send(engine, range(much // 9), "invitation", "failed", network=where, reason="DeliveryFailure")
+        send(engine, range(much // 6), "invitation", "sent", network=where)
+        send(engine, range(much // 8), "reminder", "failed", network=where, status="Expired",
+             reason="undelivered")  # fmt: skip
+        send(engine, range(much // 2), "reminder", "delivered", network=where)
+        send(engine, [n % 9 for n in range(much)], "reply", "delivered", network=where)

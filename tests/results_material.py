@@ -11,9 +11,10 @@ from flows.instrument import Instrument, load
 from storage.analysis.making import Publisher, draft, make_release
 from storage.analysis.margins import load_margins
 from storage.analysis.plan import ReleasePlan
-from storage.database import migrate, open_engine, writing
+from storage.database import open_engine, writing
 from storage.models import Interview, table_of
 from tests.estimation_material import Answers, anybody, put
+from tests.stores import give_schema
 
 ROOT = Path(__file__).resolve().parent.parent
 OFFICE = Publisher("Statistical Office of Ghana (demonstration)", "+233 30 000 0016", "Dial 16 0.1.0")
@@ -79,7 +80,7 @@ def publish_waves(folder: Path, sizes: tuple[int, ...] = (2400, 3200)) -> Path:
     """Releases of waves in 2024, 2026, ..; the first unweighted, the others raked. The releases' folder."""
     folder.mkdir(parents=True, exist_ok=True)
     engine = open_engine(f"sqlite:///{folder / 'dial16.sqlite3'}")
-    migrate(engine, instrument())
+    give_schema(engine, instrument())
     out, totals = folder / "releases", load_margins(margins_file(folder), instrument())
     c = table_of(Interview).c
     for n, size in enumerate(sizes):

@@ -1,7 +1,12 @@
 """Real stores for tests: servers in private folders, ended by process id, one a session.
 
-    database_url   sqlite and postgresql, a fresh database a test
+    database_url   sqlite and postgresql, a fresh, empty database a test
+    engine         such a database with the schema for the small instrument
     redis_url      the embedded Valkey and an installed redis-server, emptied for each test
+    give_schema    the release's schema in such a database, as `migrate` makes it
+
+A test of both stores runs on two pairs, so on each of the four: what we ask of a database does not depend
+on the live store beside it. Tests of one alone run on each.
 
 A missing server skips by name; with CI_REQUIRE_ALL=1 it fails, so that CI leaves none out.
 """
@@ -9,19 +14,29 @@ A missing server skips by name; with CI_REQUIRE_ALL=1 it fails, so that CI leave
 import os
 import pwd
 import shutil
+import sqlite3
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from functools import cache
 from itertools import count
 from pathlib import Path
+from typing import Any, cast
 
 import psycopg
 import pytest
 import redis
+from sqlalchemy import Engine
+
+from flows.instrument import Instrument
+from storage.database import migrate, open_engine
+from tests.record_material import SMALL
 
 START_SECONDS = 30.0
+#: A database and a live store, as a laptop and an installation have them.
+PAIRS = (("sqlite", "valkey"), ("postgresql", "redis"))
 _numbers = count(1)
 
 
@@ -211,7 +226,64 @@ def running_live(name: str) -> Iterator[Live]:
             server.stop(kill=True)
 
 
+# ---------------------------------------------------------------- schema
+
+_schemas: dict[tuple[str, str], Any] = {}  # (server, instrument) -> a database in memory, or one's name
+
+
+def give_schema(engine: Engine, instrument: Instrument) -> None:
+    """What `migrate` makes of this empty database, copied from one that it made before in this process.
+
+    All migrations in a row take far longer than a copy, and the suite wants two thousand databases. On
+    PostgreSQL the database is made anew. Tests of migrating call `migrate`.
+    """
+    if engine.dialect.name == "sqlite":
+        _give_file(engine, instrument)
+    else:
+        _give_database(engine, instrument)
+
+
+def _give_file(engine: Engine, instrument: Instrument) -> None:
+    key = ("sqlite", instrument.digest)
+    if key not in _schemas:
+        first = open_engine("sqlite://")
+        migrate(first, instrument)
+        _schemas[key] = sqlite3.connect(":memory:", check_same_thread=False)
+        with closing(first.raw_connection()) as made:
+            cast(sqlite3.Connection, made.driver_connection).backup(_schemas[key])
+        first.dispose()
+    with closing(engine.raw_connection()) as opened:
+        target = cast(sqlite3.Connection, opened.driver_connection)
+        assert not target.execute("SELECT 1 FROM sqlite_master").fetchone(), "the database is not empty"
+        target.execute("PRAGMA synchronous=OFF")  # as the engine opens it, writes wait for the disk
+        _schemas[key].backup(target)
+        target.execute("PRAGMA synchronous=FULL")
+
+
+def _give_database(engine: Engine, instrument: Instrument) -> None:
+    folder, name = str(engine.url.query["host"]), engine.url.database
+    key = (folder, instrument.digest)
+    engine.dispose()
+    with psycopg.connect(f"host={folder} user=dial16 dbname=postgres", autocommit=True) as db:
+        if key not in _schemas:
+            _schemas[key] = f"schema{os.getpid()}_{next(_numbers)}"
+            db.execute(f"CREATE DATABASE {_schemas[key]}".encode())
+            first = open_engine(engine.url.set(database=_schemas[key]).render_as_string(hide_password=False))
+            migrate(first, instrument)
+            first.dispose()
+        db.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+        db.execute(f"CREATE DATABASE {name} TEMPLATE {_schemas[key]}".encode())
+
+
 # ---------------------------------------------------------------- fixtures
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test of both stores runs on PAIRS."""
+    if {"database_url", "redis_url"} <= {*metafunc.fixturenames}:
+        pairs = pytest.mark.parametrize(("database_url", "redis_url"), PAIRS, indirect=True)
+        metafunc.definition.add_marker(pairs)
 
 
 @pytest.fixture(scope="session")
@@ -221,10 +293,11 @@ def postgres_server() -> Iterator[PostgreSQL]:
         yield server
 
 
-@pytest.fixture(scope="session", params=["valkey", "redis"])
-def live_server(request: pytest.FixtureRequest) -> Iterator[Live]:
-    with running_live(request.param) as server:
-        yield server
+@pytest.fixture(scope="session")
+def live_servers() -> Iterator[Callable[[str], Live]]:
+    """The session's Valkey and Redis by name, each started when first asked for."""
+    with ExitStack() as ends:
+        yield cache(lambda name: ends.enter_context(running_live(name)))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -241,9 +314,18 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 
 @pytest.fixture
-def redis_url(live_server: Live) -> str:
+def engine(database_url: str) -> Iterator[Engine]:
+    """A database with the schema for the small instrument, nobody in it."""
+    engine = open_engine(database_url)
+    give_schema(engine, SMALL)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(params=["valkey", "redis"])
+def redis_url(request: pytest.FixtureRequest, live_servers: Callable[[str], Live]) -> str:
     """An empty live store on each server."""
-    client = redis.Redis.from_url(live_server.url)
-    client.flushall()
-    client.close()
-    return live_server.url
+    server = live_servers(request.param)
+    with redis.Redis.from_url(server.url) as client:
+        client.flushall()
+    return server.url

@@ -1,6 +1,7 @@
 """The wrapper of Africa's Talking's SDK against the stand-in of its API, in real HTTP on this machine.
 
-Every row of the tables in `gateway/aggregators/africastalking_api.py`, and every defect in its list.
+Every row of the tables in `gateway/aggregators/africastalking_replies.py`, and every defect in the list of
+`africastalking_api.py`.
 """
 
 import json

@@ -17,19 +17,20 @@ import pytest
 
 from flows.instrument import Instrument, load
 from storage.analysis.domains import variables
-from storage.analysis.estimates import Estimate
+from storage.analysis.estimates import Answer, Estimate
 from storage.analysis.intervals import korn_graubard
 from storage.analysis.margins import CROSS, load_margins
 from storage.analysis.table import respondent_weights, table_16_6_2
-from storage.database import migrate, open_engine
+from storage.database import open_engine
 from tests.estimation_material import Answers, anybody, put
-from tests.stores import missing
+from tests.stores import give_schema, missing
 
 HERE = Path(__file__).resolve().parent
 DOCUMENT = HERE.parent / "docs" / "estimation-against-r.md"
 INSTRUMENT = load(HERE.parent / "flows" / "sdg_16_6_2")
 WITHIN, WEIGHTS_WITHIN = 1e-6, 1e-5
 CROSSES = (("sex", "residence"), ("age", "disability"))
+FIGURES = (("share", "p"), ("se", "se"), ("low", "low"), ("high", "high"), ("width", "width"))  # ours, R's
 SERVICES = {"health": "health", "education": "primary"}  # block -> the service compared
 
 
@@ -87,7 +88,7 @@ def test_as_r_s_survey_has_it(case: Case, tmp_path: Path) -> None:
         missing("Rscript with package survey")
     chance = Random(case.name)
     engine = open_engine(f"sqlite:///{tmp_path / 'record.sqlite3'}")
-    migrate(engine, INSTRUMENT)
+    give_schema(engine, INSTRUMENT)
     people = [anybody(INSTRUMENT, chance) for _ in range(case.people)]
     drawn = [b.id for b in INSTRUMENT.blocks if b.drawn]
     given = [[block for block in drawn if case.probability == 1 or chance.random() < 0.4] for _ in people]
@@ -105,31 +106,29 @@ def test_as_r_s_survey_has_it(case: Case, tmp_path: Path) -> None:
     for block, service in SERVICES.items():
         inside = [n for n in range(case.people) if block in given[n] and _is_respondent(people[n])]
         figures = [e for e in made.estimates if e.service == service]
+        options = [a for a in made.answers if (a.figure.service, a.figure.measure) == (service, "overall")]
+        assert len(options) == 4
         rows = [
             row_for_r(names[n], strata[n], draw[names[n]][1] / case.probability, people[n]) for n in inside
         ]
-        theirs, their_weights = ask_r(tmp_path / block, rows, file, figures, service)
+        theirs, their_weights = ask_r(tmp_path / block, rows, file, figures, service, options)
         ours = dict(zip(weights[block].pseudonyms, weights[block].weight, strict=True))
         assert set(ours) == set(their_weights)
         apart = max(abs(ours[p] / w - 1) for p, w in their_weights.items())
         assert apart < WEIGHTS_WITHIN
         furthest = dict.fromkeys(("share", "se", "low", "high", "width"), 0.0)
         kinds = dict.fromkeys(("figures", "no base", "0 or 1", "no interval", "under 10"), 0)
-        for n, e in enumerate(figures):
+        for n, e in enumerate([*figures, *(a.figure for a in options)]):
             their = theirs[n]
             assert (e.n, e.df) == (int(their["n"]), int(their["df"])), (e, their)
-            for field, key in (
-                ("share", "p"),
-                ("se", "se"),
-                ("low", "low"),
-                ("high", "high"),
-                ("width", "width"),
-            ):
+            for field, key in FIGURES:
                 mine, its = getattr(e, field), number(their[key])
                 assert (mine is None) == (its is None), (field, e, their)
                 if mine is not None and its is not None:
                     furthest[field] = max(furthest[field], abs(mine - its))
                     assert abs(mine - its) < WITHIN, (field, e, their)
+            if n >= len(figures):
+                continue
             kinds["figures"] += 1
             kinds["no base"] += e.share is None
             kinds["0 or 1"] += e.share in (0.0, 1.0)
@@ -176,6 +175,8 @@ The last six columns are the largest differences found. Domains: national, sex, 
 disability, sex by residence, age by disability; five attributes, their mean, and overall in each. R:
 `svydesign`, `calibrate(calfun = "raking")`, `svymean`, `svytotal` with `svycontrast` for the mean of five,
 `svyciprop(method = "xlogit")`, `qbeta` for the capped Korn-Graubard interval, `survey.lonely.psu = "adjust"`.
+The shares of the four options of overall satisfaction, national, are compared likewise, each as `svymean`
+of its indicator; they are not among the figures counted here.
 """
     lines = [
         about,
@@ -247,11 +248,19 @@ def row_for_r(pseudonym: str, stratum: str, base: float, answers: Answers) -> di
             answer = answers.get(item.id)
             name = column(item.id) if item.role == "attribute" else f"o_{item.service}"
             row[name] = 1 if answer in POSITIVE else 0 if answer in NEGATIVE else ""
+            if item.role == "overall" and item.scale is not None:
+                for option in item.scale.options:
+                    row[f"{name}_{option.id}"] = int(answer == option.id) if row[name] != "" else ""
     return row
 
 
 def ask_r(
-    folder: Path, rows: list[dict[str, Any]], margins: Path | None, figures: list[Estimate], service: str
+    folder: Path,
+    rows: list[dict[str, Any]],
+    margins: Path | None,
+    figures: list[Estimate],
+    service: str,
+    options: Sequence[Answer],
 ) -> tuple[list[dict[str, str]], dict[str, float]]:
     folder.mkdir()
     write_csv(folder / "data.csv", rows)
@@ -264,6 +273,8 @@ def ask_r(
         measure = {"overall": f"o_{service}", "attributes": "attributes"}.get(e.measure) or column(e.measure)
         domain = ";".join(f"{v}={c}" for v, c in e.domain)
         asked.append({"id": n, "service": service, "measure": measure, "domain": domain})
+    for n, a in enumerate(options, len(figures)):
+        asked.append({"id": n, "service": service, "measure": f"o_{service}_{a.option}", "domain": ""})
     write_csv(folder / "figures.csv", asked)
     done = subprocess.run(
         ["Rscript", "--vanilla", str(HERE / "against_r.R"), str(folder)],

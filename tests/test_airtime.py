@@ -4,7 +4,7 @@ import json
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -25,7 +25,7 @@ from storage.airtime import (
     SUCCEEDED,
     UNKNOWN,
 )
-from storage.database import migrate, open_engine, writing
+from storage.database import open_engine, writing
 from storage.entries import Poison, read_entry
 from storage.models import Directory, table_of
 from storage.respondents import erase
@@ -46,18 +46,10 @@ from tests.airtime_field import (
     who,
     withdrawing,
 )
-from tests.record_material import SMALL, WAVE, fold_all, rows
+from tests.record_material import WAVE, fold_all, rows
 from tests.sending_field import now_ms
 
 HOUR = 3_600_000
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = open_engine(database_url)
-    migrate(engine, SMALL)
-    yield engine
-    engine.dispose()
 
 
 def earn(engine: Engine, thanks: Any = FIVE, aggregators: tuple[str, ...] = (AT,), since: Any = None) -> int:

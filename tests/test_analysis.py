@@ -3,7 +3,6 @@
 import csv
 import io
 import re
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -43,14 +42,6 @@ from tests.record_material import rows as rows_of
 
 HERE = Path(__file__).resolve().parent.parent
 WATER = [f"water.a{n}" for n in range(1, 6)]
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = open_engine(database_url)
-    migrate(engine, SMALL)
-    yield engine
-    engine.dispose()
 
 
 def answers(number: int, given: dict[str, str]) -> list[Entry]:

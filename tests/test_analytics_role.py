@@ -180,6 +180,7 @@ def test_an_analyst_reads_every_view_by_its_bare_name(analyst: psycopg.Connectio
         "SELECT * FROM public.respondent",
         "SELECT * FROM public.export_audit",
         "SELECT * FROM public.released_estimate",
+        "SELECT * FROM public.final_weight",
         "SELECT * FROM public.interviews_wide",
         "CREATE TABLE t (x int)",
         "CREATE TABLE public.t (x int)",

@@ -32,7 +32,7 @@ from storage.database import reading, writing
 from storage.entries import STREAM
 from tests.api_material import KEY, OTHER, PUBLIC, STAFF, TOKENS, Api, database, fill, serving
 from tests.record_material import NOW, SMALL, Dialogue, ended, fold_all
-from tests.stores import Live, running_live
+from tests.stores import Live, give_schema, running_live
 
 HERE = Path(__file__).resolve().parent.parent
 
@@ -56,11 +56,9 @@ def api(
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def empty(request: pytest.FixtureRequest, live: Live, tmp_path: Path) -> Iterator[Api]:
-    from storage.database import migrate
-
     server = request.getfixturevalue("postgres_server") if request.param == "postgresql" else None
     with database(request.param, tmp_path, server) as url, serving(url, live, tmp_path) as served:
-        migrate(served.engine, SMALL)
+        give_schema(served.engine, SMALL)
         yield served
 
 
@@ -77,7 +75,8 @@ def walk(api: Api, path: str) -> list[dict[str, Any]]:
 # ---------------------------------------------------------------- who may ask
 
 OPEN = ["/api/v1/waves", "/api/v1/releases", "/api/v1/estimates", "/api/v1/codebook"]
-CLOSED = ["/api/v1/interviews", "/api/v1/responses", "/api/v1/exports/x", "/api/v1/flow-results/packages"]
+CLOSED = ["/api/v1/interviews", "/api/v1/responses", "/api/v1/exports/x", "/api/v1/flow-results/packages",
+          "/api/v1/queries"]  # fmt: skip
 
 
 @pytest.mark.parametrize("path", OPEN + CLOSED)
@@ -251,6 +250,7 @@ def test_figures_are_those_released(api: Api) -> None:
     national = api.json("/api/v1/estimates?service=health&measure=overall&variable=", PUBLIC)["data"]
     assert [(r["wave"], r["version"], r["newest"], r["category"]) for r in national] == [("w", 2, True, "")]
     assert national[0]["share"] == pytest.approx(0.6, abs=0.3) and national[0]["mark"] == ""
+    assert api.json("/api/v1/estimates?limit=1")["cursor"] is None, "a new release does not come last"
     both = walk(api, "/api/v1/estimates?version=all&limit=501")
     first = walk(api, "/api/v1/estimates?version=1&limit=5000")
     assert len(both) == 2 * len(first) and not any(r["newest"] for r in first)
@@ -389,9 +389,9 @@ NAMES = st.sampled_from(
     " $top $skip $count $skiptoken $format page[size] page[afterCursor] filter[start-timestamp] x".split()
 )
 PATHS = st.sampled_from(
-    "waves releases estimates codebook interviews responses exports/x exports/x/file odata odata/estimate"
-    " odata/answer_wide odata/answer_wide/$count odata/$metadata odata/nothing flow-results/packages"
-    " flow-results/packages/x flow-results/packages/x/responses".split()
+    "waves releases estimates codebook interviews responses queries queries/x exports/x exports/x/file"
+    " odata odata/estimate odata/answer_wide odata/answer_wide/$count odata/$metadata odata/nothing"
+    " flow-results/packages flow-results/packages/x flow-results/packages/x/responses".split()
 )
 
 

@@ -1,7 +1,7 @@
 """Dispositions: every number invited and every person who dialled ends in exactly one, by rule."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import product
@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, insert, text
 
 from storage.analysis.dispositions import BY_NAME, OPEN, OUTCOMES, Count, count_dispositions, rates
-from storage.database import migrate, open_engine, reading, writing
+from storage.database import reading, writing
 from storage.models import (
     Campaign,
     Interview,
@@ -31,14 +31,6 @@ DAY = timedelta(days=1)
 RELEASED = datetime(2026, 11, 2, 8, tzinfo=UTC)
 BEGAN = RELEASED + DAY
 OVERALL, ATTRIBUTE = "water.overall", "water.a1"
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = open_engine(database_url)
-    migrate(engine, SMALL)
-    yield engine
-    engine.dispose()
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,14 @@ from gateway.campaigns import sealed_numbers
 from gateway.erasure import Erased, erase_respondent
 from gateway.sampling import Sample, Sampled
 from storage.campaigns import create_campaign
-from storage.database import migrate, open_engine
+from storage.database import open_engine
 from storage.live import EVENTS, key_id, opted_out_key
 from storage.recorder import Recorder
 from storage.respondents import OtherKeyError, Pseudonyms
 from storage.sample import load_numbers
 from storage.sealing import Seal
 from tests.gateway_app import KEY, NUMBER, OTHER_NUMBER, WAVE, Talk, welcome
+from tests.stores import give_schema
 
 
 async def _answer(url: str, number: str, wave: Wave = WAVE, session: str = "A") -> None:
@@ -59,7 +60,7 @@ def _erase(redis_url: str, database_url: str, number: str, key: bytes = KEY) -> 
 
 def test_the_office_erases_what_is_recorded_and_what_is_on_its_way(redis_url: str, database_url: str) -> None:
     engine = open_engine(database_url)
-    migrate(engine, WAVE.instrument)
+    give_schema(engine, WAVE.instrument)
     asyncio.run(_answer(redis_url, NUMBER))
     _record(redis_url, engine)
     asyncio.run(_answer(redis_url, OTHER_NUMBER))  # still on the stream
@@ -78,7 +79,7 @@ def test_the_office_erases_what_is_recorded_and_what_is_on_its_way(redis_url: st
 
 def test_whoever_dials_after_it_is_told_and_keeps_the_receipt(redis_url: str, database_url: str) -> None:
     engine = open_engine(database_url)
-    migrate(engine, WAVE.instrument)
+    give_schema(engine, WAVE.instrument)
     asyncio.run(_answer(redis_url, NUMBER))
     first = _erase(redis_url, database_url, NUMBER)
     assert _erase(redis_url, database_url, NUMBER).receipts == first.receipts
@@ -97,7 +98,7 @@ def test_whoever_dials_after_it_is_told_and_keeps_the_receipt(redis_url: str, da
 
 def test_a_number_that_nobody_dialled_from_has_nothing_to_erase(redis_url: str, database_url: str) -> None:
     engine = open_engine(database_url)
-    migrate(engine, WAVE.instrument)
+    give_schema(engine, WAVE.instrument)
     assert _erase(redis_url, database_url, NUMBER) == Erased((), 0, False)
     engine.dispose()
 
@@ -106,7 +107,7 @@ def test_who_was_only_sampled_is_erased_too_and_never_invited_again(
     redis_url: str, database_url: str
 ) -> None:
     engine = open_engine(database_url)
-    migrate(engine, WAVE.instrument)
+    give_schema(engine, WAVE.instrument)
     pseudonyms, seal, now = Pseudonyms(KEY), Seal(KEY), datetime.now(UTC)
 
     def load(wave: str) -> Mapping[str, int]:
@@ -128,7 +129,7 @@ def test_who_was_only_sampled_is_erased_too_and_never_invited_again(
 
 def test_answers_of_earlier_waves_leave_the_live_store_too(redis_url: str, database_url: str) -> None:
     engine = open_engine(database_url)
-    migrate(engine, WAVE.instrument)
+    give_schema(engine, WAVE.instrument)
     for wave_id in ("before", "w", "long before"):
         for number in (NUMBER, OTHER_NUMBER):
             asyncio.run(_answer(redis_url, number, replace(WAVE, id=wave_id), session=wave_id))
@@ -153,7 +154,7 @@ def test_answers_of_earlier_waves_leave_the_live_store_too(redis_url: str, datab
 
 def test_under_another_key_nothing_is_looked_for(redis_url: str, database_url: str) -> None:
     engine = open_engine(database_url)
-    migrate(engine, WAVE.instrument)
+    give_schema(engine, WAVE.instrument)
     other = b"another key, which finds nobody here"
     with redis.Redis.from_url(redis_url) as live:
         # Nobody has kept one yet.

@@ -16,15 +16,15 @@ from storage.analysis.domains import OfficeFileError, Wealth, load_wealth, varia
 from storage.analysis.estimates import MODELLED, UNWEIGHTED, Domain, Estimate, blanked
 from storage.analysis.indicator import indicator
 from storage.analysis.margins import Margin, Margins
-from storage.analysis.raking import Target, rake
 from storage.analysis.sheets import NoMarks
 from storage.analysis.table import Table, respondent_weights, table_16_6_2, waves_of
-from storage.analysis.variance import Design, jackknife
+from storage.analysis.variance import Design
 from storage.database import migrate, open_engine, reading, writing
 from storage.marks import restore_marks
 from storage.models import Interview, table_of
 from tests.estimation_material import SERVICES, YES, Answers, anybody, marks_of, put
 from tests.record_material import SMALL, Dialogue, ended, fold_all
+from tests.stores import give_schema
 
 REAL = load(Path(__file__).resolve().parent.parent / "flows" / "sdg_16_6_2")
 FIVE = [i.id for i in REAL.items if i.service == "health" and i.role == "attribute"]
@@ -33,7 +33,7 @@ FIVE = [i.id for i in REAL.items if i.service == "health" and i.role == "attribu
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
     engine = open_engine(database_url)
-    migrate(engine, REAL)
+    give_schema(engine, REAL)
     yield engine
     engine.dispose()
 
@@ -42,7 +42,7 @@ def engine(database_url: str) -> Iterator[Engine]:
 def sqlite(tmp_path: Path) -> Iterator[Engine]:
     """Where the engine makes no difference."""
     engine = open_engine(f"sqlite:///{tmp_path / 'record.sqlite3'}")
-    migrate(engine, REAL)
+    give_schema(engine, REAL)
     yield engine
     engine.dispose()
 
@@ -388,7 +388,7 @@ def test_only_whoever_was_drawn_is_a_respondent_of_a_drawn_sample(sqlite: Engine
 @settings(max_examples=25, deadline=None)
 def test_marks_are_the_same_in_any_order_and_as_made_anew(chance: Random) -> None:
     engine = open_engine("sqlite://")
-    migrate(engine, SMALL)
+    give_schema(engine, SMALL)
     d = Dialogue(1)
     d.begin()
     d.consent()
@@ -428,7 +428,7 @@ def test_marks_are_the_same_in_any_order_and_as_made_anew(chance: Random) -> Non
 def test_the_same_people_several_times_over(seed: int, times: int) -> None:
     """Shares stay; errors shrink as the textbook has it: V x (n-1)/(times n - 1) in one stratum."""
     engine = open_engine("sqlite://")
-    migrate(engine, REAL)
+    give_schema(engine, REAL)
     chance = Random(seed)
     people = [anybody(REAL, chance) for _ in range(40)]
     put(engine, REAL, people, wave="once")
@@ -442,30 +442,6 @@ def test_the_same_people_several_times_over(seed: int, times: int) -> None:
             assert b.se == pytest.approx(a.se * ((n - 1) / (times * n - 1)) ** 0.5, abs=1e-12)
             assert 0 <= a.share <= 1 and (a.low is None or a.low <= a.share + 1e-12)
     engine.dispose()
-
-
-def test_the_jackknife_agrees_as_far_as_it_should() -> None:
-    """Raking anew in each replicate: a little above the linearised error, never far from it."""
-    chance = np.random.default_rng(7)
-    of = np.repeat(np.arange(3), 4)
-    other = np.tile(np.arange(2), 6)
-    positive, negative, rest = chance.integers(5, 30, (3, 12))
-    counts = positive + negative + rest
-    tables = (
-        Target("a", ("x", "y", "z"), np.array([300.0, 500.0, 200.0]), of),
-        Target("b", ("u", "v"), np.array([450.0, 550.0]), other),
-    )
-    raked = rake(np.ones(12), counts, tables)
-    design = Design(np.zeros(12, dtype=np.int64), np.ones(12), raked.weights, counts, raked.categories)
-    total = (raked.weights * (positive + negative)).sum()
-    share = (raked.weights * positive).sum() / total
-    cells = np.arange(12)
-    (se,) = design.standard_errors(
-        1, np.zeros(24, dtype=np.int64), np.concatenate([cells, cells]),
-        np.repeat([(1 - share) / total, -share / total], 12), np.concatenate([positive, negative]),
-    )  # fmt: skip
-    other_way = jackknife(np.zeros(12, dtype=np.int64), np.ones(12), positive, negative, rest, tables)
-    assert other_way == pytest.approx(float(se), rel=0.05)
 
 
 def test_a_blanked_estimate_keeps_its_place_and_nothing_to_reckon_from() -> None:

@@ -34,14 +34,14 @@ from storage.analysis.exports import ledger, microdata
 from storage.analysis.exports.data_package import digest
 from storage.analysis.exports.formats import EXPORTS, SUMS, export_files, formats_named
 from storage.analysis.exports.microdata import Asked, ExportError, collect, export_id
-from storage.analysis.exports.public_use import THRESHOLD, protect
+from storage.analysis.exports.public_use import THRESHOLD, even_out, protect
 from storage.analysis.views import VIEWS
 from storage.database import migrate, open_engine, reading, writing
 from storage.models import Campaign, ExportAudit, Interview, SampleNumber, table_of
 from storage.record import close_unfinished
 from tests.export_material import HOSTILE, KEY, NASTY, OPTION, Taken, entries, interviews
 from tests.record_material import SMALL, complete, ended, fold_all, instrument, rows
-from tests.stores import PostgreSQL
+from tests.stores import PostgreSQL, give_schema
 
 HERE = Path(__file__).resolve().parent.parent
 LATER = datetime(2030, 1, 1, tzinfo=UTC)
@@ -50,7 +50,7 @@ LATER = datetime(2030, 1, 1, tzinfo=UTC)
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
     engine = open_engine(f"sqlite:///{tmp_path / 'd.sqlite3'}")
-    migrate(engine, HOSTILE)
+    give_schema(engine, HOSTILE)
     yield engine
     engine.dispose()
 
@@ -372,7 +372,7 @@ def test_the_rule_holds_whatever_the_cells(population: list[tuple[Any, int]]) ->
         [(n, *cell, 0.5 + n % 7) for n, cell in enumerate(people)],
     )
     before = dict(db.execute("SELECT wave, SUM(weight) FROM wide GROUP BY wave").fetchall())
-    done = protect(db, ("region", "age_group", "sex"), 101, weight="weight")
+    done = protect(db, ("region", "age_group", "sex"), 101, weights=("weight",))
     after = db.execute("SELECT id, wave, region, age_group, sex FROM wide").fetchall()
     cells = Counter(row[1:] for row in after)
     assert all(n >= THRESHOLD for n in cells.values())
@@ -387,6 +387,13 @@ def test_the_rule_holds_whatever_the_cells(population: list[tuple[Any, int]]) ->
     nothing = Counter(row[1] for row in after if row[2:] == (101, 101, 101))
     for row in kept:  # a big cell is touched only to fill up those of whom nothing is left
         assert row[2:] == (101, 101, 101) and nothing[row[1]] >= THRESHOLD
+    for wave, total in db.execute("SELECT wave, SUM(weight) FROM wide GROUP BY wave"):
+        assert total == pytest.approx(before[wave])
+    even_out(db, ("region", "age_group", "sex"), ("weight",))
+    cell = "wave, region, age_group, sex"
+    assert not db.execute(
+        f"SELECT 1 FROM wide GROUP BY {cell} HAVING MAX(weight) > MIN(weight) + 1e-9"
+    ).fetchall()
     for wave, total in db.execute("SELECT wave, SUM(weight) FROM wide GROUP BY wave"):
         assert total == pytest.approx(before[wave])
     db.close()
@@ -457,7 +464,7 @@ def book(engine: Engine) -> list[dict[str, Any]]:
 @pytest.fixture
 def stored(database_url: str) -> Iterator[Engine]:
     engine = open_engine(database_url)
-    migrate(engine, HOSTILE)
+    give_schema(engine, HOSTILE)
     fold_all(engine, entries(interviews(30)))
     yield engine
     engine.dispose()

@@ -39,12 +39,12 @@ from storage.analysis.exports.microdata import Asked, Values, export_id
 from storage.analysis.exports.spss import write_spss
 from storage.analysis.exports.stata import write_stata
 from storage.analysis.exports.xlsx import COUNT_COLUMNS
-from storage.database import migrate, open_engine, reading
+from storage.database import open_engine, reading
 from storage.record import close_unfinished
 from tests.ddi_schema import faults
 from tests.export_material import HOSTILE, KEY, LONG, NASTY, OPTION, entries, interviews
 from tests.record_material import fold_all
-from tests.stores import missing
+from tests.stores import give_schema, missing
 
 ABOUT = Values(owner='Office "of" <Statistics>', contact="0800", code="*384*16#")
 Table = list[dict[str, str]]
@@ -73,7 +73,7 @@ def read_csv(path: Path) -> Table:
 def fill(engine: Engine) -> None:
     from datetime import UTC, datetime
 
-    migrate(engine, HOSTILE)
+    give_schema(engine, HOSTILE)
     fold_all(engine, entries(interviews(300)))
     fold_all(engine, entries(interviews(150, seed=17, wave="second-2027", first=1)))
     fold_all(engine, entries(interviews(5, seed=3, wave="tiny", first=900)))

@@ -32,7 +32,7 @@ from storage.models import AirtimePayment, Respondent, table_of
 from tests.campaign_field import SMALL_WAVE
 from tests.fieldwork_material import QUOTAS, fill
 from tests.record_material import SMALL, WAVE, Dialogue, complete, ended, fold_all
-from tests.stores import running_postgres
+from tests.stores import give_schema, running_postgres
 from tests.test_dispositions import Person, write
 
 HERE = Path(__file__).resolve().parent.parent
@@ -49,18 +49,10 @@ def served() -> Wave:
 
 
 @pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = open_engine(database_url)
-    migrate(engine, SMALL)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
 def filled(database_url: str) -> Iterator[Engine]:
     """A wave in its second week."""
     engine = open_engine(database_url)
-    migrate(engine, INSTRUMENT)
+    give_schema(engine, INSTRUMENT)
     fill(engine, served().id, INSTRUMENT, NOW, invited=300, dial_ins=80)
     yield engine
     engine.dispose()
@@ -190,7 +182,7 @@ def test_the_verb_prints_the_figures_and_refuses_a_wave_nobody_knows(filled: Eng
 def test_the_verb_on_the_command_line(tmp_path: Path) -> None:
     database = f"sqlite:///{tmp_path / 'dial16.sqlite3'}"
     engine = open_engine(database)
-    migrate(engine, INSTRUMENT)
+    give_schema(engine, INSTRUMENT)
     fill(engine, served().id, INSTRUMENT, NOW, invited=60, dial_ins=20)
     engine.dispose()
     ours = {k: v for k, v in os.environ.items() if not k.startswith("DIAL16_")}

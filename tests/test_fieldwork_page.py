@@ -24,9 +24,9 @@ from flows.wave import load_wave
 from gateway import fieldwork as page_module
 from gateway.fieldwork import Figures, fieldwork_routes
 from gateway.pages import page_routes
-from storage.database import migrate, open_engine
+from storage.database import open_engine
 from tests.fieldwork_material import QUOTAS, fill
-from tests.stores import wait_until
+from tests.stores import give_schema, wait_until
 from tests.test_dispositions import Person, write
 from tests.test_pages import browser, opened
 
@@ -64,7 +64,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     monkeypatch.setattr(page_module, "_FRESH_SECONDS", 0.0)
     monkeypatch.setattr(page_module, "_FRESH_TIMES", 0.0)
     engine = open_engine(f"sqlite:///{tmp_path / 'dial16.sqlite3'}")
-    migrate(engine, WAVE.instrument)
+    give_schema(engine, WAVE.instrument)
     fill(engine, WAVE.id, WAVE.instrument, datetime(2026, 11, 23, 16, tzinfo=UTC))
     yield engine
     engine.dispose()

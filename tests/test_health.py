@@ -21,7 +21,7 @@ from storage.recorder import Recorder
 from storage.resp import TIMEOUT_SECONDS
 from storage.respondents import OtherKeyError
 from tests.gateway_app import KEY, WAVE, Gateway, hung_server, running
-from tests.stores import Live, running_live
+from tests.stores import Live, give_schema, running_live
 
 
 @pytest.fixture(params=["valkey", "redis"])
@@ -194,7 +194,7 @@ def test_another_release_s_schema_is_refused(
             pass
 
     engine = open_engine(database_url)
-    migrate(engine, WAVE.instrument)
+    give_schema(engine, WAVE.instrument)
     asyncio.run(start())
     with engine.begin() as db:
         db.execute(text(f"UPDATE alembic_version SET version_num = '{revision}'" if revision else

@@ -3,7 +3,6 @@
 import json
 import random
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, func, select
 
 from storage import outbox, sweep
-from storage.database import migrate, open_engine, reading, writing
+from storage.database import open_engine, reading, writing
 from storage.entries import Poison, read_entry
 from storage.models import DeliveryReport, Directory, Respondent, table_of
 from storage.outbox import (
@@ -28,20 +27,12 @@ from storage.outbox import (
 )
 from storage.outgoing import message_id_of
 from storage.respondents import erase
-from tests.record_material import SMALL, Dialogue, Entry, fold_all, rows
+from tests.record_material import Dialogue, Entry, fold_all, rows
 from tests.sending_field import SEAL, TEXT, asking, messages, now_ms, number, pseudonym
 
 DIRECTORY, REPORT, RESPONDENT = table_of(Directory), table_of(DeliveryReport), table_of(Respondent)
 NOW = datetime.now(UTC).replace(microsecond=0)
 AT = "africastalking"
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = open_engine(database_url)
-    migrate(engine, SMALL)
-    yield engine
-    engine.dispose()
 
 
 def only(engine: Engine) -> dict[str, Any]:

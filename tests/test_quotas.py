@@ -26,7 +26,7 @@ from gateway.counting import Counting, CountRecorded
 from gateway.erasure import erase_respondent
 from gateway.texting import Texting
 from storage.analysis.codebook import codebook
-from storage.database import migrate, open_engine
+from storage.database import open_engine
 from storage.live import counts_key
 from storage.quota import Cell, cells, completes
 from storage.record import Recorded, find_interview
@@ -49,6 +49,7 @@ from tests.gateway_app import (
     welcome,
 )
 from tests.record_material import drain
+from tests.stores import give_schema
 from tests.test_texting import sms
 
 ROOT = Path(__file__).parent.parent
@@ -558,7 +559,7 @@ def test_an_age_given_leaves_the_live_store_with_a_withdrawal() -> None:
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
     engine = open_engine(database_url)
-    migrate(engine, WAVE.instrument)
+    give_schema(engine, WAVE.instrument)
     yield engine
     engine.dispose()
 

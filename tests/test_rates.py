@@ -58,21 +58,21 @@ def test_senders_do_not_share(live: redis.Redis) -> None:
 
 
 def test_who_is_awaited_passes_the_rest(live: redis.Redis) -> None:
-    gate = Gate(live, Rate(10))
+    gate = Gate(live, Rate(1), burst_seconds=5)
     while gate.ask(AT, "A", None, 1, urgent=False) == 0:
         pass
     assert [gate.ask(AT, "A", None, 1, urgent=True) for _ in range(4)] == [0, 0, 0, 0]
     found = gate.ask(AT, "A", None, 1, urgent=False)
-    assert found is not None and found > 0.4  # they took its turn
+    assert found is not None and found > 2  # they took its turn
 
 
 def test_those_too_early_are_told_moments_apart(live: redis.Redis) -> None:
-    gate = Gate(live, Rate(10))
+    gate = Gate(live, Rate(1))
     waits = [gate.ask(AT, "A", None, 1, urgent=False) for _ in range(60)]
     later = [w for w in waits if w]
     assert len(later) >= 50 and later == sorted(later)
     steps = [b - a for a, b in pairwise(later)]
-    assert all(0.05 < step < 0.15 for step in steps), steps
+    assert all(0.5 < step < 1.5 for step in steps), steps
     for key in live.scan_iter("dial16:rate*"):
         assert int(live.pttl(key)) > 0
 

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from flows.engine import Dialled, Interview, Replied, dump_effect, restore, step
 from flows.instrument import UNANSWERED, load
 from flows.wave import Wave, load_wave
-from storage.database import migrate, open_engine, writing
+from storage.database import open_engine, writing
 from storage.entries import read_entry
 from storage.fold import fold
 from storage.models import Interview as InterviewRow
@@ -20,6 +20,7 @@ from storage.models import Response, table_of
 from storage.record import find_interview
 from storage.respondents import Pseudonyms
 from tests.record_material import NOW, rows
+from tests.stores import give_schema
 
 HERE = Path(__file__).resolve().parent.parent
 INSTRUMENT = load(HERE / "flows" / "sdg_16_6_2")
@@ -30,7 +31,7 @@ PSEUDONYMS = Pseudonyms(bytes(range(32)))
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
     engine = open_engine(database_url)
-    migrate(engine, INSTRUMENT)
+    give_schema(engine, INSTRUMENT)
     yield engine
     engine.dispose()
 

@@ -24,18 +24,10 @@ from storage.entries import STREAM
 from storage.models import Interview, table_of
 from storage.recorder import GROUP, Recorder, dead_entries, health, lag
 from tests.record_material import SMALL, Dialogue, complete, contents, drain, empty, fold_all, rows, send
-from tests.stores import Live, running_live, running_postgres
+from tests.stores import Live, give_schema, running_live, running_postgres
 
 HERE = Path(__file__).resolve().parent.parent
 INTERVIEW = table_of(Interview)
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = open_engine(database_url)
-    migrate(engine, SMALL)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture
@@ -214,7 +206,7 @@ def test_the_database_stopped_and_started_again(own_live: Live) -> None:
 
 def test_the_live_store_killed_and_started_again(own_live: Live, tmp_path: Path) -> None:
     engine = open_engine(f"sqlite:///{tmp_path / 'd.sqlite3'}")
-    migrate(engine, SMALL)
+    give_schema(engine, SMALL)
     live = redis.Redis.from_url(own_live.url, retry=Retry(NoBackoff(), 0))
     stop, thread = run_in_thread(Recorder(live, engine, "one"))
     send(live, complete(1).entries)

@@ -10,9 +10,12 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, select, text, update
+from typer.testing import CliRunner
 
 from flows.instrument import Fault
+from gateway.commands.release import commands as release_commands
+from gateway.settings import Settings
 from storage.analysis.domains import OfficeFileError, Wealth
 from storage.analysis.making import draft, draw_of, make_release, material_of
 from storage.analysis.plan import ReleasePlan, load_plan
@@ -20,10 +23,11 @@ from storage.analysis.publishing import verify
 from storage.analysis.quality import quality
 from storage.analysis.release import ReleaseError, all_versions, load_release
 from storage.analysis.table import table_16_6_2
-from storage.database import migrate, open_engine, reading, writing
+from storage.database import open_engine, reading, writing
 from storage.models import Campaign, Interview, ReleasedVersion, SampleNumber, table_of
 from tests.estimation_material import put
 from tests.results_material import OFFICE, ROOT, instrument, margins_file, people
+from tests.stores import give_schema
 
 WAVE = "pilot-2026"  # of deploy/wave.toml
 
@@ -33,7 +37,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with a wave's interviews, never written to by a test."""
     folder = tmp_path_factory.mktemp("filled")
     engine = open_engine(f"sqlite:///{folder / 'dial16.sqlite3'}")
-    migrate(engine, instrument())
+    give_schema(engine, instrument())
     put(engine, instrument(), people(1500, seed=3), wave=WAVE)
     engine.dispose()
     margins_file(folder)
@@ -79,6 +83,7 @@ def test_from_a_dry_run_to_a_second_version(data: Path) -> None:
     assert "table region: gh_ne (" in tried.stdout and "joined gh_np" in tried.stdout
     assert "fewer respondents than may be shown" in tried.stdout
     assert re.search(r"[\d,]+ more; name them with --all", tried.stdout)
+    assert re.search(r"how people answered: 96 shares, \d+ hidden", tried.stdout)
     assert "Nothing was written." in tried.stdout
     assert not (data / "releases").exists()
     assert "reading interviews" in tried.stderr  # the bars leave standard output alone
@@ -105,8 +110,9 @@ def test_from_a_dry_run_to_a_second_version(data: Path) -> None:
     assert not second.weighted and second.material == release.material
     assert "unweighted" in again.stdout
 
-    listed = run(data, "list")
-    assert [line for line in listed.stdout.splitlines() if "Another cross." in line]
+    listed = run(data, "list").stdout.splitlines()
+    assert [line for line in listed if "Another cross." in line and "none" in line]
+    assert [line for line in listed if "First version." in line and "raked" in line]
     assert run(data, "verify").stdout.count(": as issued") == 2
     shown = run(data, "show", "--by", "sex", "--version", "1")
     assert "Female" in shown.stdout and "modelled as if" in shown.stdout
@@ -115,8 +121,27 @@ def test_from_a_dry_run_to_a_second_version(data: Path) -> None:
     engine = open_engine(f"sqlite:///{data / 'dial16.sqlite3'}")  # what SQL and the API read
     with reading(engine) as db:
         kept = db.execute(select(table_of(ReleasedVersion).c.version).order_by("version")).scalars().all()
-    engine.dispose()
     assert list(kept) == [1, 2]
+    count = text("SELECT COUNT(*) FROM final_weight WHERE version = 1")
+    with writing(engine) as db:  # as if it had ended before they were written
+        assert db.execute(count).scalar() == 1500
+        db.execute(text("DELETE FROM final_weight"))
+
+    def here(*words: str) -> str:
+        """The same in this process, for it takes less."""
+        app = release_commands(lambda *needs, **_: Settings.from_environment({"DIAL16_DATA_DIR": str(data)}))
+        result = CliRunner().invoke(app, list(words), catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    margins = ("--margins", str(data / "margins.csv"))
+    assert "version 1: 1,500 final weights kept." in here("weights", "--version", "1", *margins)
+    with reading(engine) as db:
+        assert db.execute(count).scalar() == 1500
+    checked = here("replicates", "--groups", "20", *margins)
+    assert re.search(r"health +. overall +. 0\.\d{4} . 0\.\d{4} . 0\.\d{4} +. \d\.\d\d", checked), checked
+    assert "leaves out 20 groups" in checked and "raking replicates (health)" in checked
+    engine.dispose()
 
 
 def test_a_file_that_changed_is_found(data: Path) -> None:
@@ -167,8 +192,8 @@ MARGINS = "table,source,date,variables,category,total,joins\n"
 def test_bad_input_names_file_row_and_fix_and_writes_nothing(
     data: Path, words: list[str], files: dict[str, str], said: str
 ) -> None:
-    for name, text in files.items():
-        (data / name).write_text(text)
+    for name, content in files.items():
+        (data / name).write_text(content)
     ran = run(data, "make", *words)
     assert ran.returncode != 0
     assert said in " ".join(ran.stderr.replace("│", " ").split())
@@ -280,7 +305,7 @@ def test_every_fault_of_the_file_is_named(tmp_path: Path, text: str, fault: tupl
 
 def test_the_digest_of_interviews_follows_answers_and_people(database_url: str) -> None:
     engine = open_engine(database_url)
-    migrate(engine, instrument())
+    give_schema(engine, instrument())
     put(engine, instrument(), people(30, seed=1), wave=WAVE)
     before = material_of(engine, instrument(), WAVE)
     assert material_of(engine, instrument(), WAVE) == before
@@ -306,9 +331,10 @@ def test_the_digest_of_interviews_follows_answers_and_people(database_url: str) 
 
 
 def test_a_drawn_wave_is_weighted_with_its_sample(database_url: str, tmp_path: Path) -> None:
-    """600 answered, of whom the first 400 were drawn: every second one as 1 in 100, the others 1 in 25."""
+    """600 answered, of whom the first 400 are the sample that was released, 300 of them written to and 100
+    left alone: every second one drawn as 1 in 100, the others 1 in 25."""
     engine = open_engine(database_url)
-    migrate(engine, instrument())
+    give_schema(engine, instrument())
     who = put(engine, instrument(), people(600, seed=5), wave=WAVE)
     plan = ReleasePlan(probability_sample=True)
     with pytest.raises(ReleaseError, match=f"wave {WAVE}: probability_sample = true, but .* load the sample"):
@@ -320,9 +346,16 @@ def test_a_drawn_wave_is_weighted_with_its_sample(database_url: str, tmp_path: P
     drawn = [
         {"id": p, "wave": WAVE, "respondent": p, "campaign": "c", "replicate": 1, "source": "csv",
          "probability": [0.01, 0.04][n % 2], "stratum": ["north", None][n % 2],
-         "loaded_at": datetime.now(UTC), "excluded": None if n < 400 else "asked_not_to"}
+         "loaded_at": datetime.now(UTC), "released_at": None, "excluded": None}
         for n, p in enumerate(who)
     ]  # fmt: skip
+    for n, number in enumerate(drawn):
+        if n < 300:
+            number["released_at"] = datetime.now(UTC)
+        elif n < 400:  # left alone: dialled in before anybody wrote to them
+            number["excluded"] = "complete"
+        else:  # their turn never came
+            number["replicate"] = 2
     with writing(engine) as db:
         db.execute(insert(table_of(Campaign)), [campaign])
         db.execute(insert(table_of(SampleNumber)), drawn)
@@ -339,16 +372,26 @@ def test_a_drawn_wave_is_weighted_with_its_sample(database_url: str, tmp_path: P
     flat = draft(engine, instrument(), WAVE, tmp_path, ReleasePlan())
     assert flat.table.basis.respondents == 600 and flat.draw is None and flat.material != made.material
     assert given["health", "overall"] == health
+    folder = make_release(made, instrument(), tmp_path, plan, OFFICE, issued=date(2026, 11, 20))
+    release = load_release(folder)
+    assert (
+        release.design_weighted
+        and release.caution == "Weighted by the sample's design only, not to the population."
+    )
+    assert [(a.option, a.figure.mark) for a in release.answers] == [
+        (a.option, a.figure.mark) for a in made.answers
+    ]
     report = quality(
         engine, instrument(), WAVE, made=date(2026, 11, 20), draw=made.draw, probability_sample=True
     ).quality
+    assert report.design_weighted and not report.weighted
     assert {(p.every.service, p.every.measure): p.every.share for p in report.figures} == given
     engine.dispose()
 
 
 def test_on_both_engines_a_draft_becomes_a_whole_release(database_url: str, tmp_path: Path) -> None:
     engine = open_engine(database_url)
-    migrate(engine, instrument())
+    give_schema(engine, instrument())
     put(engine, instrument(), people(700, seed=5), wave=WAVE)
     out, steps = tmp_path / "releases", []
     made = draft(

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import threading
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from flows.instrument import load
 from storage.analysis import publishing
-from storage.analysis.differencing import Query, QueryRefused, may_serve, revision_faults, serve
+from storage.analysis.differencing import Query, QueryRefused, may_serve, mean_faults, revision_faults, serve
 from storage.analysis.disclosure import reason
 from storage.analysis.estimates import Domain, Estimate
 from storage.analysis.labels import labels_of
@@ -32,6 +33,7 @@ from storage.analysis.release import (
     versions,
     waves,
 )
+from storage.analysis.served import ComeBetween, Served
 from tests.figures_material import estimate, table
 from tests.test_release_rules import attack, crossed
 
@@ -397,3 +399,133 @@ def test_nobody_subtracts_a_query_from_a_release(counts: dict[Domain, tuple[int,
     truth = {e.domain: e for e in exact}
     for e in answer:
         assert e.mark == "c" or not reason(truth[e.domain].n, truth[e.domain].positive, Rules().disclosure)
+
+
+#: Respondents of five regions by sex and by residence, all hidden in version 1 (8 each) and so for good, and
+#: of a sixth that is not. Cells under ten are hidden: those of p and q in one column, those of s and t in the
+#: other; that of r stands with s and t by sex, and with p and q by residence.
+BY_SEX = {"p": (7, 23), "q": (8, 22), "r": (23, 7), "s": (22, 8), "t": (21, 9), "u": (60, 70)}
+BY_RESIDENCE = {"p": (7, 23), "q": (8, 22), "r": (9, 21), "s": (22, 8), "t": (21, 9), "u": (65, 65)}
+SEX, RESIDENCE = ("region", "sex"), ("region", "residence")
+
+
+def five_hidden() -> tuple[Release, list[Estimate]]:
+    """Version 2 beside version 1, and the exact figures of version 2 with both crosses."""
+    counts: dict[Domain, int] = {(): 280}
+    for variable, rows in (("sex", BY_SEX), ("residence", BY_RESIDENCE)):
+        for region, cells in rows.items():
+            counts[(("region", region),)] = sum(cells)
+            for option, n in zip("ab", cells, strict=True):
+                counts[(("region", region), (variable, option))] = n
+                column: Domain = ((variable, option),)
+                counts[column] = counts.get(column, 0) + n
+    exact = [estimate(d, n, n // 2) for d, n in sorted(counts.items(), key=lambda at: (len(at[0]), at[0]))]
+    one_way = [e for e in exact if len(e.domain) < 2]
+    early = [estimate(e.domain, 8 if e.n == 30 else e.n // 2, 4) for e in one_way]
+    first = released(early, "m0")
+    assert sum(e.mark == "c" for e in first.estimates) == 5
+    return replace(first, version=2, material="m1", estimates=make(one_way, Rules(), [first], "m1")), exact
+
+
+@pytest.mark.parametrize("order", [(SEX, RESIDENCE), (RESIDENCE, SEX)])
+def test_two_answers_give_no_more_away_than_one(order: tuple[tuple[str, ...], ...]) -> None:
+    """By sex: p + q is known, and r + s + t. By residence: p + q + r, and s + t. So r is the difference."""
+    release, exact = five_hidden()
+    truth = {e.domain: e for e in exact}
+
+    def told_by(*answers: list[Estimate]) -> list[tuple[Domain, str]]:
+        public = [*release.estimates, *(e for answer in answers for e in answer)]
+        return attack(public, {e.domain: truth[e.domain] for e in public})
+
+    apart = [serve(Query("w", "health", "overall", pair), release, exact, "m1") for pair in order]
+    assert told_by() == told_by(apart[0]) == told_by(apart[1]) == []
+    told = told_by(*apart)
+    assert ((("region", "r"),), "n") in told, "each for itself, as if the other had not been given"
+
+    given_first = replace(release, estimates=tuple(apart[0]))
+    second = serve(Query("w", "health", "overall", order[1]), release, exact, "m1", [given_first])
+    assert told_by(apart[0], second) == []
+    assert any(e.mark == "" for e in second)
+    again = serve(Query("w", "health", "overall", order[0][::-1]), release, exact, "m1", [given_first])
+    assert again == apart[0], "turned round it is the same table, and what is out stays out"
+
+
+def served_with(answer: list[Estimate], beside: Release) -> Served:
+    return Served((replace(beside, estimates=tuple(answer)),))
+
+
+def test_the_next_version_heeds_what_was_answered(tmp_path: Path) -> None:
+    """The answer was by sex; version 3, on the same interviews, has the table by residence."""
+    release, exact = five_hidden()
+    answer = serve(Query("w", "health", "overall", SEX), release, exact, "m1")
+    known = [e for e in exact if tuple(v for v, _ in e.domain) == SEX]
+    new = [e for e in exact if e not in known]
+    before = [release, *served_with(answer, release).tables]
+    figures = make(new, Rules(), before, "m1", known)
+    assert [e.domain for e in figures] == [e.domain for e in new]
+    public = [*figures, *answer]
+    assert attack(public, {e.domain: e for e in exact}) == []
+    alone = make(new, Rules(), [release], "m1")
+    assert ((("region", "r"),), "n") in attack([*alone, *answer], {e.domain: e for e in exact})
+
+
+def test_an_answer_is_not_subtracted_from_the_next_version(tmp_path: Path) -> None:
+    """Four more in one cell: the table was answered by a and b, and is published by b and a."""
+    one_way = [estimate((), 400, 200), *(estimate(((v, o),), 200, 100) for v in "ab" for o in "12")]
+    cells = [estimate((("a", x), ("b", y)), 100, 50) for x in "12" for y in "12"]
+    turned = [replace(e, domain=e.domain[::-1]) for e in cells]
+    issue(tmp_path, one_way)
+    first = latest(tmp_path, "w")
+    assert first is not None
+    query = Query("w", "health", "overall", ("a", "b"))
+    served = served_with(serve(query, first, [*one_way, *cells], "m1"), first)
+    later = [*one_way, replace(turned[0], n=104, positive=54), *turned[1:]]
+
+    def again(estimates: list[Estimate], material: str, served: Served | None) -> Path:
+        given = about(material=material)
+        return publish(estimates, tmp_path, given, LABELS, issued=DAY, reason="More tables.", served=served)
+
+    with pytest.raises(ReleaseError, match="b=1, a=1: base 100 in version 1 and 105 now"):
+        again(later, "m2", served)
+    assert versions(tmp_path, "w") == [1]
+
+    def late() -> AbstractContextManager[None]:
+        raise ComeBetween("wave w: a query was answered meanwhile")
+
+    with pytest.raises(ReleaseError, match="answered meanwhile; make the release again"):
+        again([*one_way, *turned], "m1", replace(served, turn=late))
+    assert [f.name for f in (tmp_path / "w").iterdir()] == ["1"]
+    assert again([*one_way, *turned], "m1", served).name == "2"
+    second = latest(tmp_path, "w")
+    assert second is not None
+
+    more = [estimate(e.domain, e.n + 40, e.positive + 20) for e in one_way]
+    third = replace(second, version=3, material="m3", estimates=make(more, Rules()))
+    with pytest.raises(QueryRefused, match="is out from other interviews"):
+        serve(query, third, [*more, *later], "m3", [second])
+
+
+def test_a_mean_that_was_answered_tells_no_attribute() -> None:
+    """The fifth is hidden in one cell. So is the mean; and where the mean is out, the fifth is refused."""
+    items = [f"health.i{n}" for n in range(5)]
+    domains = [(), *(((v, o),) for v in "ab" for o in "12")]
+    cells = [(("a", x), ("b", y)) for x in "12" for y in "12"]
+
+    def exact(least: int) -> list[Estimate]:
+        found = []
+        for item in items:
+            small = {cells[0]: least} if item == items[4] else {}
+            sizes = dict.fromkeys(domains, 160) | {(): 320} | dict.fromkeys(cells, 80) | small
+            found += [estimate(d, n, n // 2, item) for d, n in sizes.items()]
+        return found + [estimate(d, 160, 0, "attributes") for d in [*domains, *cells]]
+
+    release = released([e for e in exact(80) if len(e.domain) < 2])
+    mean = serve(Query("w", "health", "attributes", ("a", "b")), release, exact(9), "m1")
+    assert {e.mark for e in mean} == {"c"}  # two by two: the partners are all there is
+    shown = serve(Query("w", "health", "attributes", ("a", "b")), release, exact(80), "m1")
+    assert {e.mark for e in shown} == {""}
+    out = [replace(release, estimates=tuple(shown))]
+    with pytest.raises(QueryRefused, match="out already would tell what this table has to hide"):
+        serve(Query("w", "health", items[4], ("a", "b")), release, exact(9), "m1", out)
+    faults = mean_faults(make(exact(9), Rules(), [release, *out], "m1"), "m1", [release, *out])
+    assert faults and "health health.i4, a=1, b=1: has to be hidden" in faults[0]

@@ -206,7 +206,7 @@ def test_nobody_listens(tmp_path: Path) -> None:
                 began = time.monotonic()
                 got = await settled(*(live.call("PING") for _ in range(20)))
                 assert all(isinstance(g, Unavailable) for g in got), got
-                assert time.monotonic() - began < TIMEOUT_SECONDS + 0.4
+                assert time.monotonic() - began < 3 * TIMEOUT_SECONDS
 
     asyncio.run(main())
 
@@ -227,13 +227,11 @@ def test_a_connection_lost_fails_all_who_wait_and_the_next_call_opens_another() 
 
     async def main() -> None:
         async with answering(handler) as url, client(url) as live:
-            began = time.monotonic()
             got = await settled(
                 live.call("ECHO", "first"), live.call("ECHO", "second"), live.call("ECHO", "third")
             )
             assert got[0] == b"one"
-            assert [str(g) for g in got[1:]] == ["live store: connection lost"] * 2
-            assert time.monotonic() - began < 0.5
+            assert [str(g) for g in got[1:]] == ["live store: connection lost"] * 2  # not: no answer in time
             assert await asyncio.gather(*(live.call("PING") for _ in range(3))) == [b"PONG"] * 3
             assert connections == 2
 
@@ -249,10 +247,8 @@ def test_a_server_that_closes_as_soon_as_it_accepts() -> None:
     async def main() -> None:
         async with answering(handler) as url, client(url) as live:
             for _ in range(5):
-                began = time.monotonic()
-                got = await asyncio.wait_for(settled(*(live.call("PING") for _ in range(5))), 2)
-                assert all(isinstance(g, Unavailable) for g in got), got
-                assert time.monotonic() - began < 0.5
+                got = await asyncio.wait_for(settled(*(live.call("PING") for _ in range(5))), 10)
+                assert all(isinstance(g, Unavailable) and "in time" not in str(g) for g in got), got
 
     asyncio.run(main())
 
@@ -270,7 +266,7 @@ def test_a_call_on_a_connection_that_was_lost_before_its_turn() -> None:
             connection.fail("lost meanwhile")
             await asyncio.sleep(0.05)  # and said to be lost: nothing else will come of it
             with pytest.raises(Unavailable):
-                await asyncio.wait_for(connection.send(("PING",)), 0.5)
+                await asyncio.wait_for(connection.send(("PING",)), 10)
             assert await live.call("PING") == b"PONG"
 
     asyncio.run(main())
@@ -284,7 +280,7 @@ def test_no_answer_in_time() -> None:
                 got = await settled(live.call("PING"), live.call("PING"))
                 waited = time.monotonic() - began
                 assert [str(g) for g in got] == ["live store: no answer in time"] * 2
-                assert TIMEOUT_SECONDS <= waited < TIMEOUT_SECONDS + 0.4
+                assert TIMEOUT_SECONDS <= waited < 3 * TIMEOUT_SECONDS
 
     with hung_server() as port:
         asyncio.run(main(port))
@@ -296,7 +292,7 @@ def test_no_answer_to_the_greeting() -> None:
             began = time.monotonic()
             with pytest.raises(Unavailable):
                 await live.call("PING")
-            assert time.monotonic() - began < TIMEOUT_SECONDS + 0.4
+            assert time.monotonic() - began < 3 * TIMEOUT_SECONDS
 
     with hung_server() as port:
         asyncio.run(main(port))

@@ -2,7 +2,6 @@
 
 import re
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
 
@@ -10,22 +9,14 @@ import pytest
 from sqlalchemy import Engine
 
 from flows.engine import Began, Consented, ErasureRequested, ResponseGiven
-from storage.database import migrate, open_engine, writing
+from storage.database import writing
 from storage.models import Event, Interview, Response, table_of
 from storage.record import close_unfinished, find_interview, knows_before
 from storage.respondents import Pseudonyms, erase, lock_respondents
-from tests.record_material import NOW, SMALL, WAVE, Dialogue, complete, empty, ended, fold_all, rows
+from tests.record_material import NOW, WAVE, Dialogue, complete, empty, ended, fold_all, rows
 
 KEY = bytes(range(32))
 INTERVIEW, RESPONSE, EVENT = table_of(Interview), table_of(Response), table_of(Event)
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = open_engine(database_url)
-    migrate(engine, SMALL)
-    yield engine
-    engine.dispose()
 
 
 # ---------------------------------------------------------------- pseudonyms

@@ -4,7 +4,6 @@ import asyncio
 import json
 import logging
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,7 +26,6 @@ from gateway.giving_back import GivingBack, find_results
 from gateway.results_by_text import forecast, write
 from storage import outbox, sweep
 from storage.analysis.release import ReleaseError
-from storage.database import migrate, open_engine
 from storage.models import Directory, ResultsWanted, table_of
 from storage.results_wanted import count_wanted, stop_texts
 from tests.gateway_app import CODE, HOOK, KEY, SECRET, Talk, form
@@ -319,14 +317,6 @@ SMALL_RESULTS = replace(
 SENDING_WAVE = Wave(SMALL_WAVE, SMALL, ("en",), "Office", "0800", CODE, sms_sender="1616")
 WANTED, DIRECTORY = table_of(ResultsWanted), table_of(Directory)
 LATER = datetime.fromtimestamp(NOW / 1000, UTC) + timedelta(days=400)
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = open_engine(database_url)
-    migrate(engine, SMALL)
-    yield engine
-    engine.dispose()
 
 
 def asks(n: int, region: str = "gh_aa", wants: bool = True) -> Dialogue:

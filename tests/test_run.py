@@ -284,12 +284,14 @@ def test_waves_are_closed_opened_and_listed_beside_the_running_service(
     def listed() -> str:
         return verb(running, tmp_path, "wave", "list").stdout
 
-    assert listed().startswith("pilot-2026: open, for its file gives no times\n")
-    assert "SURVEY to 1616" in listed() and "sdg_16_6_2@" in listed()
+    began = listed()
+    assert began.startswith("pilot-2026: open, for its file gives no times\n")
+    assert "SURVEY to 1616" in began and "sdg_16_6_2@" in began
     closed = verb(running, tmp_path, "wave", "close", "pilot-2026")
     assert closed.returncode == 0 and closed.stdout.startswith(
         "pilot-2026: closed, by the operator's word of "
     )
+    assert "the live store is not reached" not in closed.stderr  # or it would take half a minute
     sessions = count()
     wait_until(lambda: running.dial(f"s{next(sessions)}").startswith("END No survey is open"), "the close")
     assert listed().startswith("pilot-2026: closed, by the operator's word of ")
@@ -297,6 +299,7 @@ def test_waves_are_closed_opened_and_listed_beside_the_running_service(
     wait_until(lambda: running.dial(f"s{next(sessions)}").startswith("CON "), "the opening")
     running.dial(f"s{next(sessions) - 1}", "1")
     wait_until(lambda: "interviews  1, of them complete 0" in listed(), "the record")
+    assert verb(running, tmp_path, "sending").stdout == "No sender is paused.\n"
     unknown = verb(running, tmp_path, "wave", "open", "pilot-2025")
     assert unknown.returncode == 1 and "there are: pilot-2026" in unknown.stderr
 

@@ -80,6 +80,7 @@ def test_the_draft_of_a_wave_with_the_reason_of_everything_hidden(folder: Path, 
     hidden = {(e.service, e.measure, e.domain) for e in release.estimates if e.mark in ("c", "u")}
     assert hidden == {(s, m, d) for s, m, d, *_ in why if len(d) < 2}
     assert all(e.share is None and e.positive == 0 for e in release.estimates if e.mark in ("c", "u"))
+    assert len(release.answers) == 96 and all(a.figure.n % 5 == 0 for a in release.answers)
     assert "estimates.xlsx" not in page.text  # nothing to download
     ids = re.findall(r' id="([^"]+)"', page.text)
     assert len(ids) == len(set(ids))

@@ -38,7 +38,6 @@ from storage.airtime import (
     SUCCEEDED,
     UNKNOWN,
 )
-from storage.database import migrate, open_engine
 from storage.live import opted_out_key
 from storage.rates import paused_senders, resume
 from storage.recorder import Recorder, lag
@@ -68,49 +67,16 @@ from tests.gateway_app import NUMBER as DIALLER
 from tests.gateway_app import QUESTIONS, running
 from tests.gateway_app import SECRET as GATEWAY_SECRET
 from tests.gateway_app import WAVE as THE_WAVE
-from tests.record_material import SMALL, WAVE, fold_all, rows, send
+from tests.record_material import WAVE, fold_all, rows, send
 from tests.sending_field import ask_for, messages, now_ms, number, work_at
-from tests.stores import running_live, wait_until
+from tests.stores import wait_until
 
 OPEN = {"contact": Contact(days=frozenset(range(7)))}
 
 
-@pytest.fixture(scope="module", params=[("sqlite", "valkey"), ("postgresql", "redis")], ids="-".join)
-def pair(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
-    """A database and a live store, as a laptop and an installation have them."""
-    database, store = request.param
-    with running_live(store) as server:
-        yield database, server.url
-
-
-@pytest.fixture
-def redis_url(pair: tuple[str, str]) -> str:
-    with redis.Redis.from_url(pair[1]) as client:
-        client.flushall()
-    return pair[1]
-
-
-@pytest.fixture
-def database_url(pair: tuple[str, str], request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if pair[0] == "sqlite":
-        return f"sqlite:///{tmp_path / 'dial16.sqlite3'}"
-    server = request.getfixturevalue("postgres_server")
-    name = f"a{time.monotonic_ns()}"
-    server.execute(f"CREATE DATABASE {name}")
-    return str(server.url(name))
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = open_engine(database_url)
-    migrate(engine, SMALL)
-    yield engine
-    engine.dispose()
-
-
 @pytest.fixture
 def scripted() -> Iterator[AtApi]:
-    with serving(Habits(scripted=True, slow_seconds=0.6)) as api:
+    with serving(Habits(scripted=True, slow_seconds=1.2)) as api:
         yield api
 
 
@@ -121,7 +87,7 @@ def office(
     """A worker's airtime in this process."""
     url = engine.url.render_as_string(hide_password=False)
     live = redis.Redis.from_url(redis_url)
-    made = thanking(work_at(api, url, redis_url, timeout=(1.0, 0.3), **more), live, thanks)
+    made = thanking(work_at(api, url, redis_url, timeout=(1.0, 0.8), **more), live, thanks)
     try:
         yield made
     finally:
@@ -560,7 +526,7 @@ def test_a_worker_killed_while_it_orders(
 
 
 def test_a_whole_wave_with_faults_and_killed_workers(
-    engine: Engine, redis_url: str, database_url: str, tmp_path: Path, pair: tuple[str, str]
+    engine: Engine, redis_url: str, database_url: str, tmp_path: Path
 ) -> None:
     """At the end the ledger is the stand-in's books: each respondent paid at most once, all payments in a
     final or explained state, never more than the budget, and nothing that nobody ordered was validated."""

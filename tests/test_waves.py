@@ -22,7 +22,7 @@ from gateway import words
 from gateway.dialogue import Dialogue
 from gateway.messages import Hop, InboundSms, SessionEnded
 from gateway.switchboard import Switchboard
-from storage.database import migrate, open_engine
+from storage.database import open_engine
 from storage.live import LiveStore
 from storage.respondents import Pseudonyms
 from storage.sealing import Seal
@@ -46,6 +46,7 @@ from tests.gateway_app import (
     running,
     welcome,
 )
+from tests.stores import give_schema
 
 ONE = replace(WAVE, id="one", service_codes=("*384*16#",), file="one.toml")
 OTHER = replace(
@@ -60,7 +61,7 @@ TEXT_HOOK = HOOK.removesuffix("ussd") + "sms"
 @contextmanager
 def database(url: str) -> Iterator[Engine]:
     engine = open_engine(url)
-    migrate(engine, WAVE.instrument)
+    give_schema(engine, WAVE.instrument)
     try:
         yield engine
     finally:

@@ -44,7 +44,7 @@ from tests.gateway_app import (
 )
 from tests.stores import Live, running_live
 
-AWAY_SECONDS = 1.5  # in which a respondent is told to dial later
+AWAY_SECONDS = 3.5  # in which a respondent is told to dial later: before the hard stop
 TYPED = "1*31415"  # what must be found in no log line and no refusal
 
 

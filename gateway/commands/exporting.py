@@ -48,7 +48,9 @@ def commands(context: Context) -> typer.Typer:
         language: Annotated[str, typer.Option(help="Of the labels; else the instrument's first.")] = "",
         weights: Annotated[
             Path | None,
-            typer.Option(help="Final weights: CSV interview,weight; the database's ids."),
+            typer.Option(
+                help="Final weights instead of the release's: CSV interview,weight; the database's ids."
+            ),
         ] = None,
         excel: Annotated[
             bool, typer.Option("--excel", help="CSV with the mark by which Excel knows UTF-8.")

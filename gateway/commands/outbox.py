@@ -35,12 +35,12 @@ def commands(context: Context) -> typer.Typer:
     ) -> None:
         """Show which senders are paused, and why; or let them send again."""
         from gateway.jobs import connect
-        from storage.embedded import socket_path
+        from storage.embedded import embedded_url
         from storage.rates import paused_senders
         from storage.rates import resume as close_breakers
 
         settings = context(run_folder=True)
-        live = connect(settings.redis_url or f"unix://{socket_path(settings.data_dir)}")
+        live = connect(settings.redis_url or embedded_url(settings.data_dir))
         paused = paused_senders(live)
         for p in paused:
             until = "a person resumes it" if p.until is None else f"{p.until:%H:%M:%S} UTC"

@@ -10,7 +10,7 @@ from gateway.commands import wave_or_first
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
-    from storage.analysis.quality import Quality
+    from storage.analysis.quality_parts import Quality
 
 
 def commands(context: Callable[..., Settings]) -> typer.Typer:
@@ -33,6 +33,10 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
         wealth: Annotated[
             Path | None, typer.Option(help="The office's wealth score, TOML, not the release file's.")
         ] = None,
+        simulated: Annotated[
+            bool,
+            typer.Option("--simulated", help="With interviews made up here: a demonstration, told as one."),
+        ] = False,
     ) -> None:
         """How good a wave's data are: response, break-off, missing answers, doubtful interviews, coverage."""
         from datetime import UTC, datetime
@@ -54,13 +58,21 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
         engine = open_engine(settings.database_url)
         check_schema(engine)
         made = report_of(
-            engine, instrument, name, made=datetime.now(UTC).date(), rates=aapor_rates(engine, name),
-            margins=plan.margins, wealth=plan.wealth, limits=plan.limits, fewest=plan.fewest,
-            probability_sample=plan.probability_sample, draw=planned_draw(engine, name, plan),
+            engine, instrument, name, made=datetime.now(UTC).date(),
+            rates=aapor_rates(engine, name, simulated), margins=plan.margins, wealth=plan.wealth,
+            limits=plan.limits, fewest=plan.fewest, probability_sample=plan.probability_sample,
+            draw=planned_draw(engine, name, plan), simulated=simulated,
         )  # fmt: skip
         engine.dispose()
         if not made.quality.interviews:
-            typer.echo(f"Wave {name} has no interviews; see `main.py wave list`.", err=True)
+            if made.quality.left_out:
+                typer.echo(
+                    f"Wave {name} has no interviews but {made.quality.left_out:,} made up with the simulator;"
+                    " count them with --simulated.",
+                    err=True,
+                )
+            else:
+                typer.echo(f"Wave {name} has no interviews; see `main.py wave list`.", err=True)
             raise typer.Exit(1)
         _say(made.quality)
         if out is None:
@@ -94,10 +106,24 @@ def _say(report: "Quality") -> None:
     table.add_section()
     for p in (*report.flags, report.doubtful):
         table.add_row(f"flag: {p.key}", f"{p.n:,}", f"{p.of:,}", percent(p.share))
+    table.add_section()
+    for d in report.deliveries:
+        for fate in (f for f in d.fates if f.n):
+            row = f"{d.kind}, {d.network or 'network not known'}: {fate.key}"
+            table.add_row(row, f"{fate.n:,}", f"{fate.of:,}", percent(fate.share))
     Console().print(table)
+    if report.simulated:
+        typer.echo(
+            f"Demonstration: {report.simulated:,} of {report.interviews:,} interviews were made up with the"
+            " simulator."
+        )
+    if report.left_out:
+        typer.echo(
+            f"Left out: {report.left_out:,} interviews made up with the simulator (--simulated counts them)."
+        )
     for rate in report.rates.rates if report.rates else ():
         typer.echo(f"{rate.name} {percent(rate.value)}  {rate.formula}")
-    for w in report.weights if report.weighted else ():
+    for w in report.weights if report.weighted or report.design_weighted else ():
         typer.echo(f"Design effect of weighting{f' ({w.block})' if w.block else ''}: {w.deff:.2f}")
     if report.no_figures:
         typer.echo(f"No figures without the doubtful interviews: {report.no_figures}")

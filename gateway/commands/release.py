@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.commands import wave_or_first
+from gateway.commands import wave_or_first, weights
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
         from storage.analysis.quality_files import earlier_reports, public_files
         from storage.analysis.release import ReleaseError, all_versions
         from storage.analysis.released import keep_releases
+        from storage.analysis.weights import final_weights, keep_weights
         from storage.database import check_schema, open_engine
 
         settings = context(run_folder=True)
@@ -80,7 +81,7 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
         sdmx = _sdmx(settings)
         engine = open_engine(settings.database_url)
         check_schema(engine)
-        with _bars() as told:
+        with bars() as told:
             made = making.draft(
                 engine,
                 instrument,
@@ -100,21 +101,25 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
         )  # fmt: skip
         name, out = wave or ours.id, settings.releases_dir
         report = quality(
-            engine, instrument, name, made=datetime.now(UTC).date(), rates=aapor_rates(engine, name),
-            margins=plan.margins, wealth=plan.wealth, limits=plan.limits, fewest=plan.fewest,
-            probability_sample=plan.probability_sample, draw=made.draw, simulated=simulated,
+            engine, instrument, name, made=datetime.now(UTC).date(),
+            rates=aapor_rates(engine, name, simulated), margins=plan.margins, wealth=plan.wealth,
+            limits=plan.limits, fewest=plan.fewest, probability_sample=plan.probability_sample,
+            draw=made.draw, simulated=simulated,
         )  # fmt: skip
+        final = final_weights(engine, instrument, name, plan, made.draw, simulated)
         if making.material_of(engine, instrument, name, plan.wealth, made.draw, simulated) != made.material:
             raise ReleaseError(f"wave {name}: answers came in meanwhile; make the release again")
         beside = public_files(
             report.quality, instrument, plan.rules,
-            [*(r.estimates for r in all_versions(out, name)), made.marked], earlier_reports(out, name),
+            [*(r.estimates for r in (*all_versions(out, name), *made.served.tables)), made.marked],
+            earlier_reports(out, name),
         )  # fmt: skip
         folder = making.make_release(
             made, instrument, settings.releases_dir, plan, publisher, issued=datetime.now(UTC).date(),
             reason=reason, simulated=simulated, beside=beside,
         )  # fmt: skip
         keep_releases(engine, settings.releases_dir)
+        keep_weights(engine, final, int(folder.name))
         engine.dispose()
         typer.echo(folder)
 
@@ -135,7 +140,7 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
                 hidden = sum(e.mark in ("c", "u") for e in release.estimates)
                 table.add_row(
                     name, str(release.version), release.issued, f"{release.interviews:,}",
-                    "raked" if release.weighted else "none", f"{len(release.estimates):,}", f"{hidden:,}",
+                    _weights(release), f"{len(release.estimates):,}", f"{hidden:,}",
                     release.reason,
                 )  # fmt: skip
         if not table.row_count:
@@ -200,6 +205,7 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
         if release.caution:
             typer.echo(release.caution)
 
+    weights.add_verbs(app, context)
     return app
 
 
@@ -253,6 +259,11 @@ def _sdmx(settings: Settings) -> "Sdmx | None":
     return Sdmx(settings.sdmx_dir, there)
 
 
+def _weights(release: "Release") -> str:
+    """What weighted it, in a word."""
+    return "raked" if release.weighted else "design" if release.design_weighted else "none"
+
+
 def _say_draft(made: "Draft", labels: "Labels", everything: bool, dry_run: bool) -> None:
     """What the release rests on and what its rules hide."""
     from rich.console import Console
@@ -262,7 +273,8 @@ def _say_draft(made: "Draft", labels: "Labels", everything: bool, dry_run: bool)
     typer.echo(
         f"Wave {basis.wave}, {basis.period}: {basis.respondents:,} respondents of {basis.interviews:,}"
         f" interviews on {', '.join(basis.instruments)}; "
-        f"{len(made.marked):,} figures, {len(made.hidden):,} hidden."
+        f"{len(made.marked):,} figures, {len(made.hidden):,} hidden; how people answered:"
+        f" {len(made.answers):,} shares, {sum(a.figure.mark in ('c', 'u') for a in made.answers):,} hidden."
     )
     for block, report in made.table.rakings.items():
         typer.echo(
@@ -275,7 +287,11 @@ def _say_draft(made: "Draft", labels: "Labels", everything: bool, dry_run: bool)
                 f" joined {joined.into}"
             )
     if made.table.margins is None:
-        typer.echo("No margins were given: unweighted, and every figure says so.")
+        typer.echo(
+            "No margins were given: unweighted, and every figure says so."
+            if made.draw is None
+            else "No margins were given: weighted by the sample's design only, not to the population."
+        )
     reasons = Table("hidden because", "figures", title="What is hidden")
     counts: dict[str, int] = {}
     for e in made.hidden:
@@ -315,7 +331,7 @@ def _figures(release: "Release", rows: "Sequence[Estimate]", labels: "Labels") -
 
 
 @contextmanager
-def _bars() -> Iterator[Callable[[str, int, int], None]]:
+def bars() -> Iterator[Callable[[str, int, int], None]]:
     """A bar for each step, on the terminal's error side: the result stays alone on its own."""
     from rich.console import Console
     from rich.progress import Progress, TaskID

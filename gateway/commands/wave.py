@@ -85,7 +85,7 @@ def _tell(settings: Settings, wave_id: str, word: str) -> None:
 
     from gateway.jobs import connect
     from storage.database import check_schema, open_engine
-    from storage.embedded import socket_path
+    from storage.embedded import embedded_url
     from storage.waves import copy_word, read_words, say_word
 
     wave = wave_named(settings, wave_id)
@@ -94,7 +94,7 @@ def _tell(settings: Settings, wave_id: str, word: str) -> None:
     _refuse_clash(wave, word, read_waves(settings), read_words(engine))
     said = say_word(engine, wave.id, word)
     try:
-        copy_word(connect(settings.redis_url or f"unix://{socket_path(settings.data_dir)}"), wave.id, said)
+        copy_word(connect(settings.redis_url or embedded_url(settings.data_dir)), wave.id, said)
     except redis.RedisError:
         say("the live store is not reached: gateways hear of it from the database, within half a minute")
     is_open, why = standing(wave, said, datetime.now(UTC))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
+from functools import cache
 from hashlib import sha256
 from os import PathLike, stat_result
 from pathlib import Path
@@ -57,8 +58,9 @@ class _Static(StaticFiles):
         return response
 
 
+@cache
 def templates() -> Environment:
-    """The pages' templates; what they insert is escaped, what they lack is an error."""
+    """The pages' templates, each read once; what they insert is escaped, what they lack is an error."""
     return Environment(
         loader=FileSystemLoader(_HERE / "templates"),
         autoescape=True,

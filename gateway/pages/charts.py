@@ -7,6 +7,7 @@ out of the axis: a share is read by its distance from 0.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from textwrap import wrap
 
 from storage.analysis.estimates import Estimate
@@ -14,6 +15,8 @@ from storage.analysis.release import percent
 
 ROW, LINE, TOP, FOOT = 27, 15, 8, 22  # px: a row, each further line of its label, above the rows, the axis
 _LABEL = 17  # characters in a line of a label: what a third of a small phone holds
+_PHONE, _DESK = 36, 64  # characters beside each other under a trend, on a small phone and on a desk
+_WORD = 7  # characters that a share takes above its point
 HIDDEN = ("c", "u")
 
 
@@ -63,15 +66,22 @@ class Point:
     share: str
     low: str
     high: str
+    spare: bool = False  # its words stand beside it only where there is room
 
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """National figures over time; `ribbon`: its corners in per cent, y downwards, none with one point."""
+    """Figures over time. Paths in per cent, y downwards; `ticks`: each wave's label, place, whether spare.
+
+    A wave whose figure is not shown leaves a gap; beside gaps on both sides a ribbon is as narrow as a mark.
+    """
 
     points: tuple[Point, ...]
-    ribbon: str
+    ticks: tuple[tuple[str, str, bool], ...]
+    crowded: bool  # no room for what is spare, not even on a desk
+    ribbon: str  # "" with fewer than two points
     line: str
+    dots: str
 
 
 def chart(
@@ -93,22 +103,47 @@ def chart(
     return Chart(tuple(marks), line, y + FOOT, hidden)
 
 
-def trend(figures: Sequence[tuple[str, Estimate]]) -> Trend:
-    """Figures in the order of time, evenly apart: waves are not years, and their labels say when."""
-    shown = [(label, e) for label, e in figures if e.mark not in HIDDEN and e.share is not None]
-    step = 100 / max(len(shown), 1)
-    points = tuple(
-        Point(label, f"{step * (n + 0.5):.4g}", written(e, e.share), written(e, e.low), written(e, e.high))
-        for n, (label, e) in enumerate(shown)
-    )
-    if len(points) < 2:
-        return Trend(points, "", "")
+def trend(figures: Sequence[tuple[str, Estimate | None]]) -> Trend:
+    """Figures in the order of time, evenly apart: waves are not years, and their labels say when.
 
-    def corners(at: Sequence[tuple[str, str]]) -> str:
-        return " ".join(f"{x},{100 - float(y):.4g}" for x, y in at if y)
+    None: that wave has no such figure.
+    """
+    step = 100 / max(len(figures), 1)
+    wide = len(figures) * max((len(label) for label, _ in figures), default=0)
+    every = max(1, ceil(max(wide, _WORD * len(figures)) / _PHONE))
+    spare = [(len(figures) - 1 - n) % every > 0 for n in range(len(figures))]  # never the newest
+    places = [f"{step * (n + 0.5):.4g}" for n in range(len(figures))]
+    runs: list[list[Point]] = [[]]
+    for x, (label, e), aside in zip(places, figures, spare, strict=True):
+        if e is None or e.mark in HIDDEN or e.share is None:
+            runs.append([])
+        else:
+            share, low, high = (written(e, v) for v in (e.share, e.low, e.high))
+            runs[-1].append(Point(label, x, share, low, high, aside))
+    points = tuple(point for run in runs for point in run)
+    ticks = tuple((label, x, aside) for x, (label, _), aside in zip(places, figures, spare, strict=True))
+    lines = "".join(_path([(p.x, p.share) for p in run]) for run in runs if len(run) > 1)
+    dots = "".join(f"M{p.x},{_down(p.share)}h0" for p in points)
+    crowded = wide > _DESK
+    return Trend(points, ticks, crowded, "".join(map(_ribbon, runs)) if len(points) > 1 else "", lines, dots)
 
-    upper, lower = [(p.x, p.high) for p in points], [(p.x, p.low) for p in reversed(points)]
-    return Trend(points, corners(upper + lower), corners([(p.x, p.share) for p in points]))
+
+def _down(share: str) -> str:
+    return f"{100 - float(share):.4g}"
+
+
+def _path(corners: Sequence[tuple[str, str]]) -> str:
+    return "M" + "L".join(f"{x},{_down(y)}" for x, y in corners if y)
+
+
+def _ribbon(run: Sequence[Point]) -> str:
+    if not run:
+        return ""
+    if len(run) == 1:
+        (p,) = run
+        at = [f"{float(p.x) + aside:.4g}" for aside in (-1.5, 1.5)]
+        return _path([(at[0], p.high), (at[1], p.high), (at[1], p.low), (at[0], p.low)]) + "Z"
+    return _path([*((p.x, p.high) for p in run), *((p.x, p.low) for p in reversed(run))]) + "Z"
 
 
 # ---------------------------------------------------------------- the map

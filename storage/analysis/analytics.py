@@ -211,7 +211,7 @@ def _weight(postgresql: bool) -> View:
     chance, within = "CAST(p.value AS DOUBLE PRECISION)", "strpos" if postgresql else "instr"
     return View(
         "weight",
-        "A row a counted interview and block that it was given: how probable that was.",
+        "A row a counted interview and block that it was given: how probable that was, and what it weighs.",
         ("interview", "block"),
         (
             Column("interview", "text", INTERVIEW_LABELS["interview"], "i.id"),
@@ -220,8 +220,27 @@ def _weight(postgresql: bool) -> View:
             Column("block", "text", "Block of items", "p.key"),
             Column("probability", "real", "With which the interview was given the block", chance),
             Column("base_weight", "real", "1 over that", f"1 / {chance}"),
+            Column(
+                "final_weight",
+                "real",
+                "What it weighs in the figures of the block: that times the sample's, raked to the"
+                " population; empty: no respondent, or no release with weights",
+                "f.weight",
+            ),
+            Column(
+                "release_version",
+                "whole",
+                "Version of the wave's release that the final weight is from: the newest with weights",
+                "f.version",
+            ),
         ),
         f"FROM interview i CROSS JOIN {pairs}"
+        # Each wave's newest release with weights; block '' is any.
+        " LEFT JOIN (SELECT r.wave, MAX(r.version) AS version FROM release r WHERE EXISTS"
+        " (SELECT 1 FROM final_weight e WHERE e.wave = r.wave AND e.version = r.version) GROUP BY r.wave) n"
+        " ON n.wave = i.wave"
+        " LEFT JOIN final_weight f"
+        " ON f.interview = i.id AND f.version = n.version AND f.block IN (p.key, '')"
         " WHERE i.counted AND i.disposition <> 'withdrawn' AND i.probabilities IS NOT NULL"
         f" AND {within}(' ' || i.blocks || ' ', ' ' || p.key || ' ') > 0",
     )

@@ -270,16 +270,16 @@ def file_variables(
     instrument: Instrument,
     variant: str = SCIENTIFIC,
     *,
-    weighted: bool = False,
+    final: Mapping[str, str] | None = None,
     values: Mapping[str, str] | None = None,
 ) -> tuple[Variable, ...]:
     """The columns of the wide file of `variant`, in its order.
 
-    weighted: a final weight is given. Raises DictionaryError where a column cannot be made.
+    final: columns of final weights, with their labels. Raises DictionaryError where a column cannot be made.
     """
     reasons = missing_codes(instrument)
     ours = [
-        *_head(instrument, variant, weighted),
+        *_head(instrument, variant, final or {}),
         *(
             _with_reasons(instrument, v, variant, reasons)
             for v in item_variables(instrument, values)
@@ -293,7 +293,7 @@ def file_variables(
     return tuple(ours)
 
 
-def _head(instrument: Instrument, variant: str, weighted: bool) -> list[Variable]:
+def _head(instrument: Instrument, variant: str, final: Mapping[str, str]) -> list[Variable]:
     """What a file says of the interview as such."""
     head = [Variable("interview", "Interview, by an id of this file's own", "text")]
     if variant == SCIENTIFIC:
@@ -321,9 +321,13 @@ def _head(instrument: Instrument, variant: str, weighted: bool) -> list[Variable
         for block in instrument.blocks
         if block.drawn
     ]  # fmt: skip
-    if weighted:
-        head.append(_weight("weight", "Final weight"))
+    head += [_weight(name, label) for name, label in final.items()]
     return head
+
+
+def is_final_weight(name: str) -> bool:
+    """Whether the column of a file holds a final weight: one for all, or one a block."""
+    return name == "weight" or name.startswith("final_weight_")
 
 
 #: What stays out of the public file: the rest has no answer of the kind that the file is for.

@@ -8,20 +8,27 @@ same interviews (`material`), weighted or computed otherwise, tells nothing abou
 
 Between a release and a query. A query has one wave, one service, one measure and two dimensions at most,
 rests on the interviews of the newest version, and goes by its rules. If the release holds the table, it is
-the answer. If not, the new table is taken together with everything released: what the release hides is
-hidden in the answer, what it shows is not hidden again, and the new cells are hidden until nothing can be
-reckoned. Each answer is protected against the release, not against other answers: two about pairs of
-variables that share a variable whose one-way figures are hidden might together narrow one of them. Queries
-are for the office's staff, each is written down (`queries`), and answers to be published together go into
-the next version as crosses, where all tables are protected at once.
+the answer. If not, the new table is taken together with everything that is out on the same interviews: the
+versions of the wave and every answer served beside them (`served`), all as `Release`s. What one of them hides
+is hidden in the answer, what one shows is not hidden again, and the new cells are hidden until nothing can be
+reckoned; where that cannot be, the query is refused. A table that is out from other interviews is one that
+can be subtracted: the answer goes by the rule for versions.
+
+The five attributes and their mean. The fifth share is five times the mean less the other four. So a query of
+one of the six is protected together with what is out of all six, and a query of the mean together with the
+five tables that it could be taken apart by.
+
+Between answers and the next version. The same, from the other side: answers count among the earlier versions
+(`laid_alike`), their tables are computed again and protected together with the new ones (`tables_out`), and
+`mean_faults` looks at the means that they show.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from storage.analysis.disclosure import key, protect, rounded
+from storage.analysis.disclosure import answer_key, key, protect, rounded
 from storage.analysis.display import decimals, display
-from storage.analysis.estimates import Domain, Estimate
+from storage.analysis.estimates import ATTRIBUTES, OVERALL, Answer, Domain, Estimate
 from storage.analysis.release import Release
 
 
@@ -61,59 +68,147 @@ def may_serve(query: Query, released: Release) -> str:
     return ""
 
 
-def serve(query: Query, released: Release, estimates: Sequence[Estimate], material: str) -> list[Estimate]:
+def serve(
+    query: Query,
+    released: Release,
+    estimates: Sequence[Estimate],
+    material: str,
+    beside: Sequence[Release] = (),
+) -> list[Estimate]:
     """The answer to a query, as it may be read outside. Raises QueryRefused.
 
-    estimates: exact, of the query's service and measure, for the query's table and every domain that the
-    release has of them; material: digest of the interviews they rest on, which must be the release's.
+    estimates: exact, of the query's service, for the query's table and every domain that is out on these
+    interviews, of the query's measure (and of all six, if it is one of the attributes or their mean);
+    material: digest of the interviews they rest on, which must be the release's; beside: the earlier
+    versions of the wave and the answers given, in any order. A table with its variables turned round is the
+    same table, and is answered as it is out already.
     """
     if why := may_serve(query, released):
         raise QueryRefused(why)
-    mine = {
-        e.domain: e for e in released.estimates if (e.service, e.measure) == (query.service, query.measure)
-    }
-    there = [e for d, e in mine.items() if _variables(d) == query.variables]
-    turned = [e for d, e in mine.items() if _variables(d) == query.variables[::-1]]
-    if there or turned:
-        return there or turned
+    out = laid_alike([released, *beside])
+    pairs = {_variables(e.domain) for r in out for e in r.estimates}
+    variables = query.variables
+    if variables not in pairs and variables[::-1] in pairs:
+        variables = variables[::-1]
+    measures = {e.measure for e in released.estimates if e.service == query.service} - {OVERALL}
+    family = {OVERALL} if query.measure == OVERALL else measures
+
+    def asked(e: Estimate, of: Collection[str]) -> bool:
+        return e.service == query.service and e.measure in of and _variables(e.domain) == variables
+
+    if there := [e for e in released.estimates if asked(e, {query.measure})]:
+        return there
     if not material or material != released.material:
         raise QueryRefused(
             f"the record has changed since version {released.version} was issued; "
             "ask again after the next version"
         )
-    exact = {e.domain: e for e in estimates if (e.service, e.measure) == (query.service, query.measure)}
-    if lacking := mine.keys() - exact.keys():
-        raise ValueError(f"give the exact estimate of {min(lacking)} too: the release has it")
-    whole = [exact[d] for d in mine] + [e for d, e in exact.items() if d not in mine]
-    hidden = {key(e) for e in mine.values() if e.mark == "c"}
-    public = {key(e) for e in mine.values() if e.mark != "c"}
+    same = {
+        key(e)
+        for r in out
+        if r.material == material
+        for e in r.estimates
+        if e.service == query.service and e.measure in family
+    }
+    hidden = {key(e) for r in out for e in r.estimates if e.mark == "c"}
+    public = same - hidden
+    exact = {key(e): e for e in _turned(estimates, pairs)}
+    if lacking := same - exact.keys():
+        raise ValueError(f"give the exact estimate of {min(lacking)} too: it is out")
+    new = family if query.measure == ATTRIBUTES else {query.measure}
+    whole = [e for k, e in exact.items() if k in same or asked(e, new)]
     rules = released.rules
     try:
         marked = protect(whole, rules.disclosure, hidden, keep=public)
     except ValueError:
         raise QueryRefused(
-            "the table would give away what the release hides; ask for one variable less"
+            "the table would give away what the release or an earlier answer hides; ask for one variable less"
         ) from None
     if any(e.mark == "c" and key(e) in public for e in marked):
-        raise QueryRefused("the record differs from what was released; ask again after the next version")
-    shown = [e for e in display(marked, rules.display) if _variables(e.domain) == query.variables]
-    return [rounded(e, decimals(e, rules.display), rules.disclosure) for e in shown]
+        raise QueryRefused(
+            "figures that are out already would tell what this table has to hide; ask for other variables, "
+            "or have the table put into the next version"
+        )
+    shown = [e for e in display(marked, rules.display) if asked(e, {query.measure})]
+    found = [rounded(e, decimals(e, rules.display), rules.disclosure) for e in shown]
+    if [fault for r in out for fault in revision_faults(found, material, r)]:
+        raise QueryRefused(
+            "this table is out from other interviews: the difference would tell what a few people said; "
+            "ask for other variables"
+        )
+    return found
 
 
-def revision_faults(new: Sequence[Estimate], material: str, before: Release) -> list[str]:
-    """Why these figures (as they would leave) may not be published after `before`; none if they may."""
+def laid_alike(releases: Sequence[Release], pairs: Collection[tuple[str, ...]] = ()) -> list[Release]:
+    """The same with every two-way table one way round: as `pairs` has it, else as it is out first."""
+    known = set(pairs)
+    laid = []
+    for r in releases:
+        figures = _turned(r.estimates, known)
+        known |= {_variables(e.domain) for e in figures}
+        laid.append(replace(r, estimates=tuple(figures)))
+    return laid
+
+
+def tables_out(releases: Sequence[Release], material: str) -> dict[tuple[str, str, str, Domain], bool]:
+    """What is out on these interviews: the key of each two-way figure, and whether it is hidden anywhere.
+    releases: laid alike."""
+    hidden = {key(e) for r in releases for e in r.estimates if e.mark == "c"}
+    return {
+        key(e): key(e) in hidden
+        for r in releases
+        if material and r.material == material
+        for e in r.estimates
+        if len(e.domain) == 2
+    }
+
+
+def mean_faults(new: Sequence[Estimate], material: str, before: Sequence[Release]) -> list[str]:
+    """Why these figures may not be published after `before`: the mean of five attributes is out on the same
+    interviews, and one of the five, which is not, would be hidden beside the other four."""
+    out = tables_out(before, material)
+    return [
+        f"{e.service} {e.measure}, {', '.join('='.join(pair) for pair in e.domain)}: has to be hidden, and"
+        " could be told from the mean that a query was answered with; leave"
+        f" {' by '.join(_variables(e.domain))} out"
+        for e in new
+        if e.mark == "c" and e.measure not in (OVERALL, ATTRIBUTES) and key(e) not in out
+        and out.get((e.wave, e.service, ATTRIBUTES, e.domain)) is False
+    ]  # fmt: skip
+
+
+def _turned(estimates: Iterable[Estimate], pairs: Collection[tuple[str, ...]]) -> list[Estimate]:
+    """Two-way figures whose variables `pairs` has the other way round, turned."""
+    found = []
+    for e in estimates:
+        variables = _variables(e.domain)
+        if variables not in pairs and variables[::-1] in pairs:
+            e = replace(e, domain=e.domain[::-1])
+        found.append(e)
+    return found
+
+
+def revision_faults(
+    new: Sequence[Estimate], material: str, before: Release, answers: Sequence[Answer] = ()
+) -> list[str]:
+    """Why these figures (as they would leave) may not be published after `before`; none if they may.
+
+    answers: theirs, likewise. They rest on their item's base, so the same difference of it is asked.
+    """
     if material and material == before.material:
         return []
     rules = before.rules.disclosure
     least = rules.least + rules.rounding
     old = {key(e): e for e in before.estimates}
+    old_answers = {answer_key(a): a.figure for a in before.answers}
+    pairs = [(e, old.get(key(e)), "") for e in new]
+    pairs += [(a.figure, old_answers.get(answer_key(a)), f", {a.option}") for a in answers]
     faults = []
-    for e in new:
-        was = old.get(key(e))
+    for e, was, option in pairs:
         if was is None or "c" in (e.mark, was.mark) or _seen(e) == _seen(was):
             continue
         if abs(e.n - was.n) < least:
-            where = ", ".join("=".join(pair) for pair in e.domain) or "national"
+            where = (", ".join("=".join(pair) for pair in e.domain) or "national") + option
             faults.append(
                 f"{e.service} {e.measure}, {where}: base {was.n} in version {before.version} and {e.n} now; "
                 f"the difference would tell what fewer than {rules.least} people said. Publish from the "

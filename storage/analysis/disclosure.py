@@ -14,6 +14,10 @@ The rules, in this order, on exact counts (rounding comes last):
     The partner is the smallest shown figure in the same line.
  4. The mean of the five attribute shares is hidden where any of the five is: the fifth share is five
     times the mean less the other four.
+ 5. The options of an item's scale, national: all hidden with the item's own figure, by rule 1, and by rule 2
+    if one option holds everybody. Else an option that somebody chose but fewer than `least` is hidden, and
+    with it its whole side: the share of the positive options together is published, so within them, and
+    within the negative ones, one alone could be subtracted.
 
 Hidden are the share and everything that goes with it: base, counts, errors. Sums of weights are never
 published at all: share x weight sum would let anybody subtract weighted tables too.
@@ -22,19 +26,22 @@ In b the reader is taken to know how many respondents did not say their sex, age
 count is negative. What b does not bound is how closely a hidden count can be guessed; a does, in each line.
 
 Sources: survey-statistics practice as collected in docs/releases.md (thresholds of 10: ONS Longitudinal
-Study; complementary suppression: Hundepool et al., Statistical Disclosure Control, 2012, chapter 4).
+Study; complementary suppression: Hundepool et al., Statistical Disclosure Control, 2012, chapter 4; small
+cells of a table of counts or percentages: the same, chapter 5).
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from storage.analysis.estimates import ATTRIBUTES, OVERALL, Domain, Estimate, blanked
+from storage.analysis.counted import POSITIVE
+from storage.analysis.estimates import ATTRIBUTES, OVERALL, Answer, Domain, Estimate, blanked
 
-SMALL, ALIKE, PARTNER, BEFORE = (
+SMALL, ALIKE, PARTNER, BEFORE, FEW_CHOSE = (
     "fewer respondents than may be shown",
     "all answered alike in a small group",
     "hidden so that no other hidden figure can be reckoned",
     "hidden in an earlier version",
+    "chosen by fewer people than may be shown",
 )
 _PRIME = (1 << 61) - 1  # a field to solve in without fractions; the equations' coefficients are 1 and -1
 
@@ -116,6 +123,58 @@ def protect(
 def key(e: Estimate) -> tuple[str, str, str, Domain]:
     """What names an estimate in its release."""
     return e.wave, e.service, e.measure, e.domain
+
+
+#: What names an answer in its release.
+AnswerKey = tuple[tuple[str, str, str, Domain], str, int]
+
+
+def answer_key(a: Answer) -> AnswerKey:
+    return key(a.figure), a.option, a.code
+
+
+def protect_answers(
+    answers: Sequence[Answer],
+    hidden_items: Collection[tuple[str, str, str, Domain]],
+    rules: DisclosureRules,
+    hidden_before: Collection[AnswerKey] = (),
+) -> list[Answer]:
+    """The answers, in their order, those that disclose marked "c" with the reason as the last note (rule 5).
+
+    They must be all options of their items. `hidden_items`: keys of the figures that `protect` hides;
+    `hidden_before`: those to hide in any case. Marked, not blanked, as `protect` does.
+    """
+    items: dict[tuple[str, str, str, Domain], list[Answer]] = {}
+    for a in answers:
+        items.setdefault(key(a.figure), []).append(a)
+    why: dict[AnswerKey, str] = {}
+    for item, options in items.items():
+        # Of one option only "everybody chose it" matters: that nobody did is true of most in a small group.
+        most = max(options, key=lambda a: a.figure.positive).figure
+        whole = reason(most.n, most.positive, rules)
+        if item in hidden_items or whole:
+            why |= {answer_key(a): whole or f"{item[2]} is hidden" for a in options}
+            continue
+        for positive in (True, False):
+            why |= _few([a for a in options if (a.code in POSITIVE) is positive], rules.least, hidden_before)
+    return [
+        replace(a, figure=replace(a.figure, mark="c", notes=(*a.figure.notes, why[answer_key(a)])))
+        if answer_key(a) in why
+        else a
+        for a in answers
+    ]
+
+
+def _few(side: Sequence[Answer], least: int, hidden_before: Collection[AnswerKey]) -> dict[AnswerKey, str]:
+    """What to hide among options whose shares' sum is published: all of them or none.
+
+    All, also of more than two: who knows the rule could tell why a partner was chosen and another was not.
+    """
+    hidden = {answer_key(a): FEW_CHOSE for a in side if 0 < a.figure.positive < least}
+    hidden |= {k: BEFORE for a in side if (k := answer_key(a)) in hidden_before and k not in hidden}
+    if len(side) == 1 or not hidden:  # alone on its side, it is the item's own figure
+        return {}
+    return {(k := answer_key(a)): hidden.get(k, PARTNER) for a in side}
 
 
 def lines(domains: Iterable[Domain]) -> list[Line]:

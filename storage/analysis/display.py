@@ -23,7 +23,7 @@ is under .30. Neither ratio is asked, since none of the five may be unreliable a
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from storage.analysis.estimates import ATTRIBUTES, OVERALL, Domain, Estimate
+from storage.analysis.estimates import ATTRIBUTES, OVERALL, Answer, Domain, Estimate
 
 NO_BASE = "no interval"
 FEW = "too few respondents to be reliable"
@@ -32,6 +32,7 @@ RELATIVE = "interval too wide for so small a share"
 COMPLEMENT = "complement unreliable"
 FEW_DEGREES = "under review: few degrees of freedom"
 ALL_ALIKE = "under review: no positive answer, or nothing but"
+ALL_OR_NONE = "under review: chosen by nobody, or by everybody"
 PART = "one of the five attributes has too few respondents"
 _DUST = 1e-12
 
@@ -69,18 +70,29 @@ def display(estimates: Sequence[Estimate], rules: DisplayRules) -> list[Estimate
     ]
 
 
+def display_answers(answers: Sequence[Answer], rules: DisplayRules) -> list[Answer]:
+    """The same of answers: the share that chose an option is a proportion like any other.
+
+    An option may be too uncertain to show and the others not: what is unreliable is no secret.
+    """
+    return [
+        a if a.figure.mark == "c" else replace(a, figure=_graded(a.figure, (), rules, ALL_OR_NONE))
+        for a in answers
+    ]
+
+
 def decimals(e: Estimate, rules: DisplayRules) -> int:
     """How many decimals its percentage is given with."""
     return rules.decimals if e.n_eff >= rules.fine_n_eff else 0
 
 
-def _graded(e: Estimate, parts: Iterable[Estimate], rules: DisplayRules) -> Estimate:
+def _graded(e: Estimate, parts: Iterable[Estimate], rules: DisplayRules, alike: str = ALL_ALIKE) -> Estimate:
     against, notes = (_of_mean(e, parts, rules), []) if e.measure == ATTRIBUTES else _of_share(e, rules)
     if against:
         return replace(e, mark="u", notes=(*e.notes, against))
     review = [FEW_DEGREES] if e.df < rules.df else []
     if e.measure != ATTRIBUTES and e.positive in (0, e.n):
-        review.append(ALL_ALIKE)
+        review.append(alike)
     return replace(e, mark="*" if review else "", notes=(*e.notes, *notes, *review))
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Engine, text
 
 from flows.instrument import NONRESPONSE
+from storage.analysis.counted import SIMULATOR
 from storage.database import reading
 
 
@@ -63,6 +64,10 @@ OPEN = {"in_progress": "answering, or may still go on", "waiting": "a message is
 _NO_SUCH_NUMBER = ("invalidphonenumber", "userdoesnotexist")
 _BLACKLISTED = ("userinblacklist",)  # asked their network, or the aggregator, to stop our texts
 
+#: Somebody dialled for it; and in the sample of a campaign that writes to people, not to made-up handsets.
+_HELD = f"COALESCE(i.aggregator, '') <> '{SIMULATOR}'"
+_SAMPLED = f"s.campaign NOT IN (SELECT id FROM campaign WHERE aggregator = '{SIMULATOR}')"
+
 #: What the invitation and reminders that went furthest came to. The greatest holds.
 _CANCELLED, _TO_SEND, _SENT, _UNDELIVERED, _NO_NUMBER, _STOPPED, _DELIVERED = range(7)
 
@@ -76,8 +81,10 @@ def _listed(words: Iterable[str]) -> str:
     return ", ".join(f"'{word}'" for word in words)
 
 
-def _view() -> str:
+def _view(simulated: bool = True) -> str:
     """Everybody's case by rule, in one of two arms, then what that case is called.
+
+    Not simulated: as if no interview had been made up here, nor any campaign sent to made-up handsets.
 
     So no condition is asked twice a row: neither engine merges the two arms into what stands around them,
     and the LEFT JOIN keeps SQLite from going through everybody once for each name.
@@ -95,6 +102,7 @@ def _view() -> str:
     )
     fielded = f"((s.released_at IS NOT NULL AND s.excluded IS NULL) OR COALESCE(c.came_to, 0) >= {_SENT})"
     stopped = _stopped("s.wave", "COALESCE(s.released_at, i.began_at)", "COALESCE(i.began_at, s.released_at)")
+    held, sampled = ("TRUE", "TRUE") if simulated else (_HELD, _SAMPLED)
     looked = f"CASE WHEN {fielded} THEN 'other' ELSE 'results_only' END"
     return f"""
         WITH contact AS (
@@ -128,15 +136,17 @@ def _view() -> str:
                    END AS its_case
             FROM sample_number s
             LEFT JOIN contact c ON c.wave = s.wave AND c.respondent = s.respondent
-            LEFT JOIN interview i ON i.respondent = s.respondent AND i.wave = s.wave AND i.counted
+            LEFT JOIN interview i ON i.respondent = s.respondent AND i.wave = s.wave AND i.counted AND {held}
             LEFT JOIN respondent r ON r.pseudonym = s.respondent
+            WHERE {sampled}
             UNION ALL
             SELECT i.wave, i.respondent, i.id, NULL, 'dial_in',
                    CASE {_interview_cases(_stopped("i.wave", "i.began_at", "i.began_at"))} END
             FROM interview i
             LEFT JOIN respondent r ON r.pseudonym = i.respondent
-            WHERE i.counted AND NOT EXISTS (
-                SELECT 1 FROM sample_number s WHERE s.respondent = i.respondent AND s.wave = i.wave)
+            WHERE i.counted AND {held} AND NOT EXISTS (
+                SELECT 1 FROM sample_number s
+                WHERE s.respondent = i.respondent AND s.wave = i.wave AND {sampled})
         ),
         named (its_case, disposition, if_closed, aapor) AS (VALUES {named})
         SELECT u.wave, u.respondent, u.interview, u.origin, u.replicate,
@@ -199,16 +209,18 @@ class Count:
     n: int
 
 
-def count_dispositions(engine: Engine, wave: str) -> list[Count]:
-    """The wave's dispositions, counted; in no order."""
+def count_dispositions(engine: Engine, wave: str, simulated: bool = True) -> list[Count]:
+    """The wave's dispositions, counted; in no order. Not simulated: as if nothing had been made up here."""
     with reading(engine) as db:
-        return read_counts(db, wave)
+        return read_counts(db, wave, simulated)
 
 
-def read_counts(db: Connection, wave: str) -> list[Count]:
+def read_counts(db: Connection, wave: str, simulated: bool = True) -> list[Count]:
+    """The same, from this state of the database."""
+    rows = "dispositions" if simulated else f"({_view(simulated=False)}) d"
     found = db.execute(
         text(
-            "SELECT origin, disposition, if_closed, COUNT(*) FROM dispositions WHERE wave = :wave"
+            f"SELECT origin, disposition, if_closed, COUNT(*) FROM {rows} WHERE wave = :wave"
             " GROUP BY origin, disposition, if_closed"
         ),
         {"wave": wave},

@@ -3,6 +3,7 @@
 An estimate names its place (wave, service, measure, domain), its base in respondents, its share with
 standard error and interval, and the answers that left its base. Shares are fractions, intervals 95 %.
 `n_eff` and `width` are what the display standard asks for (`release` applies it): see `docs/estimation.md`.
+An `Answer` is one more: the share of an item's respondents that chose one option of its scale.
 """
 
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ Domain = tuple[tuple[str, str], ...]
 
 OVERALL, ATTRIBUTES = "overall", "attributes"  # measures; any other is the item id of one attribute
 #: Notes that every figure of a wave may carry.
-UNWEIGHTED = "unweighted"  # no margins were given
+UNWEIGHTED = "unweighted"  # neither margins nor a draw were given
 MODELLED = "modelled as if"  # opt-in: error and interval hold only as if it were a probability sample
 
 
@@ -47,6 +48,18 @@ class Estimate:
     not_reached: int  # in the domain and given the block, but no answer on file: gated out or stopped before
     mark: str = ""  # "" shown, "c" disclosure, "u" unreliable, "*" shown but under review
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Share of an item's respondents that chose one option; national.
+
+    Those of an item's positive options add up to the item's own share, before anything is rounded.
+    """
+
+    option: str  # option id of the item's scale
+    code: int  # 3, 2, 1, 0
+    figure: Estimate  # of (service, item measure, domain ()): n is the item's base, positive who chose it
 
 
 def blanked(estimate: Estimate, mark: str, notes: tuple[str, ...] = ()) -> Estimate:

@@ -19,27 +19,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import Connection
 
 from flows.instrument import UNANSWERED, Instrument, Item
 from storage.analysis import paradata
-from storage.analysis.counted import counted
-from storage.analysis.domains import Bools, Marks
+from storage.analysis.domains import Bools
 from storage.analysis.intervals import Ints
-from storage.analysis.paradata import Paradata
-from storage.analysis.sheets import Group, NoMarks
-from storage.models import BREAK_OFF, COMPLETE, IN_PROGRESS, PARTIAL, Interview, table_of
+from storage.analysis.papers import Papers
+from storage.analysis.paradata import Paradata, median
 
 FAST_HALF, FAST_SCREENS, STRAIGHT = "fast_half", "fast_screens", "straight"
 SAME_ANSWERS, SEVERAL = "same_answers", "several"
 SEVERAL_DAYS, OUT_OF_ORDER = "several_days", "out_of_order"
 DOUBTS = (FAST_HALF, FAST_SCREENS, STRAIGHT, SAME_ANSWERS, SEVERAL)
 FLAGS = (*DOUBTS, SEVERAL_DAYS, OUT_OF_ORDER)
-
-_interview = table_of(Interview)
-_ID = 16  # hex digits
-_STATES = {COMPLETE: "c", PARTIAL: "p", BREAK_OFF: "b", IN_PROGRESS: "i"}
-_OTHER = "o"  # refused, not eligible, and whatever else is no interview
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,28 +50,6 @@ class Thresholds:
             raise ValueError("thresholds: give 0 < fast_part < 1 and fast_seconds > 0")
         if min(self.fast_answers, self.straight_services, self.same_ratings) < 1:
             raise ValueError("thresholds: fast_answers, straight_services and same_ratings must be 1 or more")
-
-
-@dataclass(frozen=True)
-class Papers:
-    """All counted interviews of one group, not only those with a rating (as `sheets` has them)."""
-
-    group: Group
-    ids: npt.NDArray[np.bytes_]
-    state: npt.NDArray[np.uint8]  # see _STATES
-    marks: Marks
-    given: Mapping[str, Bools]  # only blocks that some respondents were not given
-
-    @property
-    def complete(self) -> Bools:
-        return np.asarray(self.state == ord(_STATES[COMPLETE]))
-
-    @property
-    def consented(self) -> Bools:
-        """Interviews that went on from consent: the base of item nonresponse."""
-        consent = next(i for i in self.group.instrument.items if i.role == "consent")
-        went_on = self.state != ord(_OTHER)
-        return np.asarray(went_on & (self.marks[:, consent.index] != ord(UNANSWERED)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,38 +82,6 @@ class Flags:
         return {interview: tuple(found[interview]) for interview in sorted(found)}
 
 
-def read_papers(db: Connection, group: Group, wave: str) -> Papers:
-    """The counted interviews of a group: the database puts their lines together, a few hundred a row."""
-    instrument, c = group.instrument, _interview.c
-    drawn = [b.id for b in instrument.blocks if b.drawn and group.probabilities.get(b.id, 1.0) < 1]
-    state = case(*((c.disposition == name, letter) for name, letter in _STATES.items()), else_=_OTHER)
-    line = c.id.concat(state)
-    for block in drawn:
-        given = (" " + c.blocks + " ").contains(f" {block} ", autoescape=True)
-        line = line.concat(case((given, "+"), else_="-"))
-    query = (
-        select(func.aggregate_strings(line.concat(c.marks), ""))
-        .where(
-            *counted(instrument, wave),
-            c.instrument == instrument.reference,
-            c.probabilities.is_(None) if group.told is None else c.probabilities == group.told,
-        )
-        .group_by(func.substr(c.id, _ID - 1, 2))  # at most 256 rows of text
-    )
-    raw = "".join(db.execute(query).scalars()).encode("ascii")
-    wide = _ID + 1 + len(drawn) + len(instrument.items)
-    if len(raw) != wide * group.interviews:
-        raise NoMarks(f"wave {wave}: marks of {instrument.reference} are not of one length; make them anew")
-    table = np.frombuffer(raw, dtype=np.uint8).reshape(-1, wide)
-    return Papers(
-        group,
-        np.ascontiguousarray(table[:, :_ID]).view(f"S{_ID}").ravel(),
-        table[:, _ID].copy(),
-        np.asfortranarray(table[:, _ID + 1 + len(drawn) :]),
-        {block: table[:, _ID + 1 + n] == ord("+") for n, block in enumerate(drawn)},
-    )
-
-
 def find_flags(
     db: Connection,
     instrument: Instrument,
@@ -150,11 +89,13 @@ def find_flags(
     papers: Sequence[Papers],
     went: Paradata,
     thresholds: Thresholds,
+    simulated: bool,
 ) -> Flags:
-    """Every flag of the wave."""
-    usual = {item: found for item, answering in went.answering.items() if (found := answering.median("ussd"))}
+    """Every flag of the wave's interviews, which `papers` and `went` are of too."""
+    given = paradata.bound(instrument, wave, simulated)
+    usual = {item: found for item, times in went.times.items() if (found := median(times["ussd"]))}
     half, screens, timed = paradata.fast_interviews(
-        db, instrument, wave, usual, thresholds.fast_part, thresholds.fast_seconds, thresholds.fast_answers
+        db, given, usual, thresholds.fast_part, thresholds.fast_seconds, thresholds.fast_answers
     )
     straight: set[str] = set()
     for p in papers:
@@ -165,9 +106,13 @@ def find_flags(
             FAST_SCREENS: frozenset(screens),
             STRAIGHT: frozenset(straight),
             SAME_ANSWERS: frozenset().union(*(_names(p, _same_rows(p, thresholds)) for p in papers)),
-            SEVERAL: frozenset(paradata.interviews_of_several(db, instrument, wave)),
-            SEVERAL_DAYS: frozenset(paradata.interviews_of_several_days(db, instrument, wave)),
-            OUT_OF_ORDER: frozenset(paradata.interviews_out_of_order(db, instrument, wave)),
+            SEVERAL: frozenset(
+                counted
+                for counted, complete in paradata.several_interviews(db, given)
+                if complete and counted
+            ),
+            SEVERAL_DAYS: frozenset(paradata.interviews_of_several_days(db, given)),
+            OUT_OF_ORDER: frozenset(paradata.interviews_out_of_order(db, given)),
         },
         timed,
     )
@@ -262,7 +207,9 @@ def _straight_rows(papers: Papers, least: int) -> Bools:
 def much_rated(papers: Papers, least: int) -> Bools:
     """Complete interviews with answers to at least so many attributes and overalls."""
     ratings = [i.index for i in papers.group.instrument.items if i.role in ("attribute", "overall")]
-    answered = (papers.marks[:, ratings] != ord(UNANSWERED)).sum(1)
+    answered = np.zeros(len(papers.marks), dtype=np.int16)
+    for column in ratings:
+        answered += papers.marks[:, column] != ord(UNANSWERED)
     return np.asarray(papers.complete & (answered >= least))
 
 

@@ -5,7 +5,7 @@ has (disability, wealth, the mean of five) stand here.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flows.instrument import Instrument
 from storage.analysis.estimates import ATTRIBUTES, OVERALL, Domain, Estimate
@@ -53,6 +53,8 @@ class Labels:
     codes: Mapping[str, Mapping[str, str]]  # variable -> category -> official code: regions 1 to 16
     national: str = "National"
     total: str = "All"  # of a breakdown
+    #: (service, measure) -> option of that item's scale -> words
+    answers: Mapping[tuple[str, str], Mapping[str, str]] = field(default_factory=dict)
 
     def service(self, service: str) -> str:
         return self.services.get(service, service)
@@ -69,6 +71,10 @@ class Labels:
     def code(self, variable: str, option: str) -> str:
         """The official code of a category; "" if it has none."""
         return self.codes.get(variable, {}).get(option, "")
+
+    def answer(self, service: str, measure: str, option: str) -> str:
+        """An option of an item's scale."""
+        return self.answers.get((service, measure), {}).get(option, option)
 
     def figure(self, e: Estimate) -> str:
         """Which figure: service and measure."""
@@ -115,4 +121,9 @@ def labels_of(instrument: Instrument, language: str = "") -> Labels:
         codes=codes,
         national=words["national"],
         total=words["total"],
+        answers={
+            (i.service, OVERALL if i.role == "overall" else i.id): texts.options[i.scale.id]
+            for i in instrument.items
+            if i.role in ("attribute", "overall") and i.scale is not None
+        },
     )

@@ -6,7 +6,7 @@ What the office decided stands in its files: see `plan`. `draft` goes as far as 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date
 from hashlib import sha256
 from pathlib import Path
@@ -16,16 +16,20 @@ from sqlalchemy import Engine, select
 from flows.instrument import Instrument
 from storage.analysis import release as released
 from storage.analysis.counted import counted
+from storage.analysis.differencing import laid_alike, tables_out
+from storage.analysis.disclosure import key
 from storage.analysis.domains import Wealth
-from storage.analysis.estimates import Estimate
+from storage.analysis.estimates import Answer, Estimate
 from storage.analysis.labels import labels_of
 from storage.analysis.plan import ReleasePlan
 from storage.analysis.publishing import LICENCE, About, Sdmx, publish
 from storage.analysis.release import ReleaseError
+from storage.analysis.served import Served, served_ids, tables_served, turn
 from storage.analysis.sheets import Progress
 from storage.analysis.table import Draw, Table, table_16_6_2
 from storage.database import reading
-from storage.models import Interview, SampleNumber, table_of
+from storage.models import Interview, table_of
+from storage.sample import drawn
 
 _TRIES = 3  # at a table under which no interview changes
 
@@ -41,6 +45,8 @@ class Draft:
     marked: tuple[Estimate, ...]
     material: str
     draw: Draw | None = None  # what gave strata and base weights; None: all alike
+    answers: tuple[Answer, ...] = ()  # under the rules too
+    served: Served = field(default_factory=Served)  # queries answered so far
 
     @property
     def hidden(self) -> tuple[Estimate, ...]:
@@ -74,13 +80,18 @@ def draft(
     Raises ReleaseError where there is nothing to publish or nothing that could be hidden safely, or the
     plan's draw is missing; RakingError where margins and respondents do not fit; NoMarks.
     """
-    earlier = released.all_versions(out, wave)
+    seen, earlier = served_ids(engine, wave), released.all_versions(out, wave)
+    given = tables_served(engine, seen, earlier)
+    before = laid_alike([*earlier, *given], plan.crosses)
     draw = planned_draw(engine, wave, plan)
     for _ in range(_TRIES):
         material = material_of(engine, instrument, wave, plan.wealth, draw, simulated)
+        there = tables_out(before, material)  # also what this version leaves out can be subtracted from it
+        more = sorted({(a, b) for *_, ((a, _), (b, _)) in there} - set(plan.crosses))
         table = table_16_6_2(
-            engine, instrument, wave, margins=plan.margins, wealth=plan.wealth, crosses=plan.crosses,
-            limits=plan.limits, fewest=plan.fewest, probability_sample=plan.probability_sample,
+            engine, instrument, wave, margins=plan.margins, wealth=plan.wealth,
+            crosses=[*plan.crosses, *more], limits=plan.limits, fewest=plan.fewest,
+            probability_sample=plan.probability_sample,
             draw=draw, simulated=simulated, told=told,
         )  # fmt: skip
         if material == material_of(engine, instrument, wave, plan.wealth, draw, simulated):
@@ -97,13 +108,18 @@ def draft(
         raise ReleaseError(f"wave {wave}: {known}; {fix}")
     if told is not None:
         told("applying the rules", 0, 1)
+    out_too = tuple(e for e in table.estimates if key(e) in there and tuple(v for v, _ in e.domain) in more)
+    ours = tuple(e for e in table.estimates if tuple(v for v, _ in e.domain) not in more)
+    table = replace(table, estimates=ours)
     try:
-        marked = released.marked(table.estimates, plan.rules, earlier, material)
+        marked = released.marked(ours, plan.rules, before, material, out_too)
     except ValueError as error:
         raise ReleaseError(f"wave {wave}: {error}") from None
     if told is not None:
         told("applying the rules", 1, 1)
-    return Draft(table, tuple(marked), material, draw)
+    answers = released.marked_answers(table.answers, marked, plan.rules, before)
+    served = Served(tuple(given), out_too, lambda: turn(engine, wave, seen))
+    return Draft(table, tuple(marked), material, draw, tuple(answers), served)
 
 
 def make_release(
@@ -139,6 +155,7 @@ def make_release(
         software=publisher.software,
         material=made.material,
         weighted=margins is not None,
+        design_weighted=made.draw is not None,
         margins=tuple(
             released.Margin(m.name, m.source, m.issued.isoformat())
             for m in (margins.tables if margins else ())
@@ -150,22 +167,19 @@ def make_release(
     )
     return publish(
         made.table.estimates, out, about, labels_of(instrument), issued=issued, rules=plan.rules,
-        reason=reason, sdmx=publisher.sdmx,
-        beside=beside,
+        reason=reason, sdmx=publisher.sdmx, beside=beside, answers=made.table.answers, served=made.served,
     )  # fmt: skip
 
 
 def draw_of(engine: Engine, wave: str) -> dict[str, tuple[str, float]] | None:
     """The wave's sample as drawn: respondent -> (stratum, base weight 1/probability). None: there is none.
 
-    Numbers without a probability, and those excluded before anybody wrote to them, are not in it.
+    Numbers without a probability, and replicates that were not released, are not in it. Whoever was drawn
+    and then left alone is: see `sample.drawn`.
     """
-    c = table_of(SampleNumber).c
-    query = select(c.respondent, c.stratum, c.probability).where(
-        c.wave == wave, c.probability > 0, c.excluded.is_(None)
-    )
     with reading(engine) as db:
-        return {r.respondent: (r.stratum or "", 1 / r.probability) for r in db.execute(query)} or None
+        rows = db.execute(drawn(wave))
+        return {r.respondent: (r.stratum or "", 1 / r.probability) for r in rows} or None
 
 
 def planned_draw(engine: Engine, wave: str, plan: ReleasePlan) -> Draw | None:

@@ -7,8 +7,8 @@
 
 One row a category. `variables` are those of `domains`, joined by * for a cross; `category` has an id for
 each. `joins` names the category that this one goes with when too few respondents are in it. All tables are
-of one population. Totals are never constants in code: without a file a wave is published unweighted and
-says so. Two versions of a file are told apart by its digest.
+of one population. Totals are never constants in code: without a file a wave is published without
+raking, and says so. Two versions of a file are told apart by its digest.
 """
 
 import csv

@@ -8,50 +8,34 @@ engines: PostgreSQL has a median and SQLite has none, and sorting thirty million
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, text
 
 from flows.instrument import Instrument
-from storage.models import UNFINISHED
+from flows.interview import RESULTS_ONLY
+from storage.analysis.counted import SIMULATOR
+from storage.models import COMPLETE, UNFINISHED, WITHDRAWN
 
 MODES = ("ussd", "sms")
 #: Tenths of a second, from which on an answer only counts as "longer": a median there is none to us.
 _LONGEST = 6000
+
+
+def _of_wave(row: str) -> str:
+    """Of the wave and instrument, and made up only where that was asked for; `row`: its name in the query."""
+    return f"""{row}.wave = :wave AND {row}.instrument LIKE :like ESCAPE '/'
+        AND (:simulated OR {row}.aggregator IS NULL OR {row}.aggregator <> '{SIMULATOR}')"""
+
+
+_ASKED = f"i.disposition NOT IN ('{WITHDRAWN}', '{RESULTS_ONLY}')"
+#: `counted`, and with them who was turned away by a quota: an interview that went well, and gave no answers.
+_THEIRS = f"{_of_wave('i')} AND i.counted AND {_ASKED}"
 #: An answer in no time at all was dialled in advance with the code (engine, rule 11): it has no time.
-_NO_TIME = 0
-
-_THEIRS = """i.wave = :wave AND i.counted AND i.disposition <> 'withdrawn'
-             AND SUBSTR(i.instrument, 1, :long) = :like"""
-_TENTHS = f"""CASE WHEN r.seconds IS NULL THEN {_NO_TIME}
-                   WHEN r.seconds < {_LONGEST / 10} THEN CAST(ROUND(r.seconds * 10) AS INTEGER)
-                   ELSE {_LONGEST} END"""
-
-
-@dataclass(frozen=True, slots=True)
-class Answering:
-    """What it took to answer one item."""
-
-    answers: int = 0
-    replies: int = 0  # tries, added up
-    times: Mapping[str, Counter[int]] = field(default_factory=dict)  # mode -> tenths of a second -> answers
-
-    def timed(self, mode: str) -> int:
-        """Answers over `mode` that have a time."""
-        return sum(self.times.get(mode, {}).values())
-
-    def median(self, mode: str) -> float | None:
-        """Median seconds over `mode`; None without an answer."""
-        return median(self.times.get(mode, {}))
-
-
-@dataclass(frozen=True, slots=True)
-class Invalid:
-    """Replies to one item that no rule accepted."""
-
-    replies: int = 0
-    interviews: int = 0
+_TIMED = f"r.seconds > 0 AND NOT r.retracted AND r.mode IN ('{MODES[0]}', '{MODES[1]}')"
+#: PostgreSQL: room for a million interviews in a hash table, which by default would go to disk in parts.
+_ROOM = "SET LOCAL work_mem = '192MB'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +44,15 @@ class Paradata:
 
     dispositions: Mapping[str, int]
     withdrawn: int
+    made_up: int  # interviews that nobody dialled for, in this or left out
     left: Mapping[str, int]  # last item -> interviews that were unfinished there
-    answering: Mapping[str, Answering]
-    invalid: Mapping[str, Invalid]
+    times: Mapping[str, Mapping[str, Counter[int]]]  # item -> mode -> tenths of a second -> answers
+    invalid: Mapping[str, int]  # item -> replies to it that no rule accepted
     mixes: Mapping[str, Mapping[str, Mapping[str, int]]]  # mode, network, language -> key -> disposition -> n
-    conflicts: Mapping[str, tuple[int, int]]  # what -> requests, interviews
+    conflicts: Mapping[str, int]  # what -> interviews
     switched_language: int  # interviews in which a language was chosen twice or more
     resumed: int  # interviews gone on with after a new dial
     several: int  # respondents with more than one interview in the wave
-    several_complete: int  # of these, with more than one complete
 
 
 def median(counts: Mapping[int, int]) -> float | None:
@@ -87,13 +71,15 @@ def median(counts: Mapping[int, int]) -> float | None:
     return sum(found) / len(found) / 10
 
 
-def read_paradata(db: Connection, instrument: Instrument, wave: str) -> Paradata:
-    """Count all of it, from one state of the database."""
-    given = bound(instrument, wave)
+def read_paradata(db: Connection, instrument: Instrument, wave: str, simulated: bool) -> Paradata:
+    """Count all of it, from one state of the database. simulated: see `counted`."""
+    given = bound(instrument, wave, simulated)
 
     def rows(statement: str) -> Sequence[Any]:
         return db.execute(text(statement), given).all()
 
+    if db.engine.dialect.name == "postgresql":
+        db.execute(text(_ROOM))
     dispositions: Counter[str] = Counter()
     left: Counter[str] = Counter()
     mixes: dict[str, dict[str, Counter[str]]] = {
@@ -109,77 +95,65 @@ def read_paradata(db: Connection, instrument: Instrument, wave: str) -> Paradata
         if disposition in UNFINISHED:
             left[last] += n
     for network, disposition, n in rows(
-        "SELECT COALESCE(s.network, ''), i.disposition, COUNT(*) FROM interview i LEFT JOIN ("
-        "  SELECT i.id, MAX(s.network_code) AS network FROM session s"
-        "  JOIN interview i ON i.respondent = s.respondent AND s.opened_at >= i.began_at"
-        f"   AND s.opened_at <= i.last_at WHERE {_THEIRS} GROUP BY i.id) s ON s.id = i.id"
-        f" WHERE {_THEIRS} GROUP BY 1, 2"
+        "SELECT network, disposition, COUNT(*) FROM ("
+        "  SELECT i.id, i.disposition, COALESCE(MAX(s.network_code), '') AS network FROM interview i"
+        "  LEFT JOIN session s ON s.respondent = i.respondent AND s.opened_at >= i.began_at"
+        f"   AND s.opened_at <= i.last_at WHERE {_THEIRS} GROUP BY i.id, i.disposition) g GROUP BY 1, 2"
     ):
         mixes["network"][network][disposition] += n
-    events = {
-        (kind, item): (int(replies), int(interviews), int(repeated))
-        for kind, item, replies, interviews, repeated in rows(
+    # Wrong keys by item, the rest by interview.
+    happened = {
+        (kind, item): (int(n), int(interviews), int(repeated))
+        for kind, item, n, interviews, repeated in rows(
             "SELECT kind, item, SUM(n), COUNT(*), SUM(CASE WHEN n > 1 THEN 1 ELSE 0 END) FROM ("
             "  SELECT e.kind, CASE WHEN e.kind = 'InvalidReply' THEN e.item ELSE '' END AS item,"
-            "         e.interview, COUNT(*) AS n"
+            "   CASE WHEN e.kind = 'InvalidReply' THEN '' ELSE e.interview END AS interview, COUNT(*) AS n"
             "  FROM event e JOIN interview i ON i.id = e.interview"
             f" WHERE e.kind IN ('InvalidReply', 'LanguageChosen', 'Resumed') AND {_THEIRS}"
             "  GROUP BY 1, 2, 3) g GROUP BY kind, item"
         )
     }
     nothing = (0, 0, 0)
-    several, several_complete = rows(
-        "SELECT COUNT(*), COALESCE(SUM(CASE WHEN completes > 1 THEN 1 ELSE 0 END), 0) FROM ("
-        "  SELECT i.respondent, SUM(CASE WHEN i.disposition = 'complete' THEN 1 ELSE 0 END) AS completes"
-        "  FROM interview i WHERE i.wave = :wave AND i.disposition <> 'withdrawn'"
-        "   AND SUBSTR(i.instrument, 1, :long) = :like GROUP BY i.respondent HAVING COUNT(*) > 1) g"
-    )[0]
     return Paradata(
         dispositions=dict(dispositions),
         withdrawn=rows(
-            "SELECT COUNT(*) FROM interview i WHERE i.wave = :wave AND i.counted"
-            " AND i.disposition = 'withdrawn' AND SUBSTR(i.instrument, 1, :long) = :like"
+            f"SELECT COUNT(*) FROM interview i WHERE {_of_wave('i')} AND i.counted"
+            f" AND i.disposition = '{WITHDRAWN}'"
+        )[0][0],
+        made_up=rows(
+            f"SELECT COUNT(*) FROM interview i WHERE {_THEIRS.replace(':simulated', 'TRUE')}"
+            f" AND i.aggregator = '{SIMULATOR}'"
         )[0][0],
         left=dict(left),
-        answering=_answering(db, given),
-        invalid={
-            item: Invalid(replies, interviews)
-            for (kind, item), (replies, interviews, _) in events.items()
-            if kind == "InvalidReply"
-        },
+        times=_times(db, given),
+        invalid={item: n for (kind, item), (n, _, _) in happened.items() if kind == "InvalidReply"},
         mixes=mixes,
         conflicts={
-            what: (int(n), int(interviews))
-            for what, n, interviews in rows(
-                "SELECT c.what, COUNT(*), COUNT(DISTINCT c.interview) FROM conflict c"
+            what: int(interviews)
+            for what, interviews in rows(
+                "SELECT c.what, COUNT(DISTINCT c.interview) FROM conflict c"
                 f" JOIN interview i ON i.id = c.interview WHERE {_THEIRS} GROUP BY c.what ORDER BY c.what"
             )
         },
-        switched_language=events.get(("LanguageChosen", ""), nothing)[2],
-        resumed=events.get(("Resumed", ""), nothing)[1],
-        several=int(several),
-        several_complete=int(several_complete),
+        switched_language=happened.get(("LanguageChosen", ""), nothing)[2],
+        resumed=happened.get(("Resumed", ""), nothing)[1],
+        several=len(several_interviews(db, given)),
     )
 
 
-def _answering(db: Connection, given: Mapping[str, Any]) -> dict[str, Answering]:
-    """One scan over the responses."""
-    answers: Counter[str] = Counter()
-    replies: Counter[str] = Counter()
+def _times(db: Connection, given: Mapping[str, Any]) -> dict[str, dict[str, Counter[int]]]:
+    """One scan over the responses. Seconds are kept in tenths, so there are few different ones."""
     times: dict[str, dict[str, Counter[int]]] = defaultdict(lambda: {m: Counter() for m in MODES})
-    for item, mode, tenths, n, tries in db.execute(
+    for item, mode, seconds, n in db.execute(
         text(
-            f"SELECT r.item, r.mode, {_TENTHS}, COUNT(*), SUM(COALESCE(r.tries, 1))"
-            f" FROM response r JOIN interview i ON i.id = r.interview WHERE {_THEIRS} AND NOT r.retracted"
-            " GROUP BY 1, 2, 3"
+            "SELECT r.item, r.mode, r.seconds, COUNT(*) FROM response r"
+            f" JOIN interview i ON i.id = r.interview WHERE {_THEIRS} AND {_TIMED} GROUP BY 1, 2, 3"
         ),
         given,
     ):
-        answers[item] += n
-        replies[item] += int(tries)
-        if tenths != _NO_TIME and mode in MODES:
-            times[item][mode][int(tenths)] += n
-    return {item: Answering(n, replies[item], times[item]) for item, n in answers.items()}
+        if tenths := min(round(seconds * 10), _LONGEST):
+            times[item][mode][tenths] += n
+    return dict(times)
 
 
 # ---------------------------------------------------------------- single interviews
@@ -187,8 +161,7 @@ def _answering(db: Connection, given: Mapping[str, Any]) -> dict[str, Answering]
 
 def fast_interviews(
     db: Connection,
-    instrument: Instrument,
-    wave: str,
+    given: Mapping[str, Any],
     medians: Mapping[str, float],
     part: float,
     seconds: float,
@@ -196,6 +169,8 @@ def fast_interviews(
 ) -> tuple[list[str], list[str], int]:
     """Interviews answered in under `part` of the time that the items' medians add up to; those with less
     than `seconds` an answer; and how many were judged, having at least `answers` timed ones over USSD.
+
+    given: see `bound`, as of what follows.
     """
     if not medians:
         return [], [], 0
@@ -206,20 +181,20 @@ def fast_interviews(
     short = "took < :seconds * n"
     each = f"""
         WITH usual (item, seconds) AS (VALUES {usual}),
-        each AS (
+        answered AS (
             SELECT r.interview, SUM(r.seconds) AS took, SUM(u.seconds) AS usual, COUNT(*) AS n
-            FROM response r JOIN interview i ON i.id = r.interview JOIN usual u ON u.item = r.item
-            WHERE {_THEIRS} AND NOT r.retracted AND r.mode = 'ussd' AND r.seconds > 0
+            FROM response r JOIN usual u ON u.item = r.item
+            WHERE NOT r.retracted AND r.mode = 'ussd' AND r.seconds > 0
             GROUP BY r.interview HAVING COUNT(*) >= :answers
-        )"""
-    given = {**bound(instrument, wave), **values, "part": part, "seconds": seconds, "answers": answers}
+        ),
+        each AS (SELECT a.* FROM answered a JOIN interview i ON i.id = a.interview WHERE {_THEIRS})"""
     found = db.execute(
         text(
             f"{each} SELECT interview, CASE WHEN {half} THEN 1 ELSE 0 END,"
             f" CASE WHEN {short} THEN 1 ELSE 0 END, 0 FROM each WHERE {half} OR {short}"
             " UNION ALL SELECT '', 0, 0, COUNT(*) FROM each"
         ),
-        given,
+        {**given, **values, "part": part, "seconds": seconds, "answers": answers},
     ).all()
     return (
         [row[0] for row in found if row[1]],
@@ -228,23 +203,27 @@ def fast_interviews(
     )
 
 
-def interviews_of_several_days(db: Connection, instrument: Instrument, wave: str) -> list[str]:
+def interviews_of_several_days(db: Connection, given: Mapping[str, Any]) -> list[str]:
     """Those whose first and last hop lie on different days, UTC: Ghana's own time all year."""
     days = [f"SUBSTR(CAST(i.{name} AS VARCHAR(40)), 1, 10)" for name in ("began_at", "last_at")]
-    return _ids(db, f"{days[0]} <> {days[1]}", bound(instrument, wave))
+    return _ids(db, f"{days[0]} <> {days[1]}", given)
 
 
-def interviews_out_of_order(db: Connection, instrument: Instrument, wave: str) -> list[str]:
+def interviews_out_of_order(db: Connection, given: Mapping[str, Any]) -> list[str]:
     """Those with a request that did not fit the dialogue: late, twice over, or diverging."""
-    own = "EXISTS (SELECT 1 FROM conflict c WHERE c.interview = i.id)"
-    return _ids(db, own, bound(instrument, wave))
+    return _ids(db, "i.id IN (SELECT c.interview FROM conflict c)", given)
 
 
-def interviews_of_several(db: Connection, instrument: Instrument, wave: str) -> list[str]:
-    """The counted ones of respondents who completed more than one in the wave."""
-    own = """i.respondent IN (SELECT o.respondent FROM interview o
-             WHERE o.wave = :wave AND o.disposition = 'complete' GROUP BY o.respondent HAVING COUNT(*) > 1)"""
-    return _ids(db, own, bound(instrument, wave))
+def several_interviews(db: Connection, given: Mapping[str, Any]) -> list[tuple[str | None, bool]]:
+    """Of each respondent with more than one interview: which of them counts, and whether several are
+    complete. By way of `attempt`, which numbers a respondent's: few have a second one."""
+    statement = f"""
+        SELECT MAX(CASE WHEN i.counted THEN i.id END),
+               SUM(CASE WHEN i.disposition = '{COMPLETE}' THEN 1 ELSE 0 END) FROM interview i
+        WHERE {_of_wave("i")} AND {_ASKED} AND i.respondent IN
+            (SELECT o.respondent FROM interview o WHERE o.wave = :wave AND o.attempt > 1)
+        GROUP BY i.respondent HAVING COUNT(*) > 1"""
+    return [(counted, complete > 1) for counted, complete in db.execute(text(statement), given)]
 
 
 def _ids(db: Connection, condition: str, given: Mapping[str, Any]) -> list[str]:
@@ -252,7 +231,7 @@ def _ids(db: Connection, condition: str, given: Mapping[str, Any]) -> list[str]:
     return list(found.scalars())
 
 
-def bound(instrument: Instrument, wave: str) -> dict[str, Any]:
-    """What the conditions of `counted` are bound to."""
-    like = f"{instrument.id}@"
-    return {"wave": wave, "like": like, "long": len(like)}
+def bound(instrument: Instrument, wave: str, simulated: bool) -> dict[str, Any]:
+    """What the conditions are bound to."""
+    like = "".join(f"/{c}" if c in "/%_" else c for c in f"{instrument.id}@")
+    return {"wave": wave, "like": f"{like}%", "simulated": simulated}

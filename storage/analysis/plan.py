@@ -31,7 +31,7 @@ class ReleasePlan:
     crosses: tuple[tuple[str, str], ...] = ()  # variables of the two-way tables, in order
     limits: Limits | None = None  # caps of weights
     fewest: int = 1  # respondents that a margin's category needs, else it joins another
-    margins: Margins | None = None  # None: unweighted
+    margins: Margins | None = None  # None: not raked
     wealth: Wealth | None = None
     probability_sample: bool = False
 

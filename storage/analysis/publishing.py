@@ -2,7 +2,8 @@
 
     <out>/<wave>/<version>/
         release.json            what everything here was made from, with rules, margins and software
-        estimates.csv, .xlsx    the figures, one a row
+        estimates.csv, .xlsx    the figures, one a row; the workbook has the answers too
+        answers.csv             how people answered: each option of each item, national, one a row
         16-6-2_*.px             StatsBank (PxWeb), one file a breakdown
         indicator_16-6-2.csv    Open SDG, with 16-6-2.yml
         sdmx_un.*, sdmx_gss.*   where the office has put its structure files: see docs/releases.md
@@ -23,11 +24,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 
-from storage.analysis.differencing import revision_faults
-from storage.analysis.estimates import Estimate
+from storage.analysis.differencing import laid_alike, mean_faults, revision_faults
+from storage.analysis.estimates import Answer, Estimate
 from storage.analysis.exports import open_sdg, px
 from storage.analysis.exports.dcat import dcat
-from storage.analysis.exports.figures import figures_csv, write_figures_xlsx
+from storage.analysis.exports.figures import answers_csv, figures_csv, write_figures_xlsx
 from storage.analysis.exports.sdmx import csv_1, csv_2, load_mapping, ml_2_1, rows_of
 from storage.analysis.exports.sdmx_structure import load_structure
 from storage.analysis.labels import Labels
@@ -40,10 +41,13 @@ from storage.analysis.release import (
     all_versions,
     as_json,
     latest,
+    leaving,
     make,
+    marked_answers,
     wave_folder,
     waves,
 )
+from storage.analysis.served import ComeBetween, Served
 
 SUMS = "SHA256SUMS"
 LICENCE = "https://creativecommons.org/licenses/by/4.0/"
@@ -67,10 +71,13 @@ class About:
     simulated: int = 0  # of the interviews, made up
     licence: str = LICENCE
     address: str = ""  # where the releases' folder is read on the web; "" = not known
+    design_weighted: bool = False  # by the probabilities of the sample's draw
 
     def __post_init__(self) -> None:
         if self.weighted != bool(self.margins):
-            raise ReleaseError(f"wave {self.wave}: weighted figures name their margins, others have none")
+            raise ReleaseError(
+                f"wave {self.wave}: figures weighted to the population name their margins, others have none"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +99,18 @@ def publish(
     reason: str = "",
     sdmx: Sdmx | None = None,
     beside: Mapping[str, str] | None = None,
+    answers: Sequence[Answer] = (),
+    served: Served | None = None,
 ) -> Path:
     """Publish exact estimates as the wave's next version; its folder.
 
     reason: why there is another version; needed from the second on. sdmx None: no SDMX files. beside: more
-    files by name, as they may be read outside, such as those of `quality_files.public_files`. Raises
-    ReleaseError, and the errors of the writers; then nothing is left behind.
+    files by name, as they may be read outside, such as those of `quality_files.public_files`. answers: how
+    people answered, exact; without them there is no answers.csv. served: what queries were answered with,
+    heeded like earlier versions. Raises ReleaseError, and the errors of the writers; then nothing is left
+    behind.
     """
-    faults = [e for e in estimates if e.wave != about.wave]
+    faults = [e for e in (*estimates, *(a.figure for a in answers)) if e.wave != about.wave]
     if faults or not estimates:
         what = f"an estimate of wave {faults[0].wave}" if faults else "no estimates"
         raise ReleaseError(f"wave {about.wave}: {what}; give this wave's estimates")
@@ -109,11 +120,16 @@ def publish(
         raise ReleaseError(
             f"wave {about.wave}: version {earlier[-1].version} is out; say why there is to be another one"
         )
+    served = served or Served()
+    crosses = {(e.domain[0][0], e.domain[1][0]) for e in estimates if len(e.domain) == 2}
+    before = laid_alike([*earlier, *served.tables], crosses)
     try:
-        figures = make(estimates, rules or Rules(), earlier, about.material)
+        figures = make(estimates, rules or Rules(), before, about.material, served.known)
     except ValueError as error:
         raise ReleaseError(f"wave {about.wave}: {error}") from None
-    against = [fault for e in earlier for fault in revision_faults(figures, about.material, e)]
+    options = leaving(marked_answers(answers, figures, rules or Rules(), before), rules or Rules())
+    against = [fault for e in before for fault in revision_faults(figures, about.material, e, options)]
+    against += mean_faults(figures, about.material, before)
     if against:  # any two versions can be laid side by side, not only neighbours
         raise ReleaseError("\n".join(against))
     release = Release(
@@ -134,6 +150,8 @@ def publish(
         software=about.software,
         rules=rules or Rules(),
         estimates=figures,
+        answers=options,
+        design_weighted=about.design_weighted,
     )
     folder.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(dir=folder, prefix=f".{release.version}."))
@@ -148,7 +166,10 @@ def publish(
         _to_disk(building)
         target = folder / str(release.version)
         try:
-            os.rename(building, target)  # refuses a folder that has something in it
+            with served.turn():
+                os.rename(building, target)  # refuses a folder that has something in it
+        except ComeBetween as error:
+            raise ReleaseError(f"{error}; make the release again, with it") from None
         except OSError:
             raise ReleaseError(
                 f"{target}: is there already: somebody published at the same time; publish again"
@@ -194,6 +215,7 @@ def _write(
         open_sdg.DATA: open_sdg.data(release, labels, others),
         open_sdg.METADATA: open_sdg.metadata(release, labels),
         "CHANGELOG.md": _change_log(release, earlier),
+        **({"answers.csv": answers_csv(release, labels)} if release.answers else {}),
     }
     for variables in px.tables(release.estimates):
         texts[px.file_name(variables)] = px.px(release, labels, variables, others)

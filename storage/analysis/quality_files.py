@@ -16,8 +16,9 @@ from typing import Any
 from flows.instrument import Instrument
 from storage.analysis.estimates import Estimate
 from storage.analysis.flags import DOUBTS, FLAGS, Flags
-from storage.analysis.quality import FILE, STAFF_FILE, Quality, Report, as_json
+from storage.analysis.quality import Report
 from storage.analysis.quality_page import WORDS, file_name, page
+from storage.analysis.quality_parts import FILE, STAFF_FILE, Quality, as_json
 from storage.analysis.quality_rules import hidden_keys, public
 from storage.analysis.release import Rules, versions, wave_folder
 

@@ -13,9 +13,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from flows.instrument import NONRESPONSE, Instrument
+from storage.analysis.deliveries import Delivery, Some
 from storage.analysis.estimates import ATTRIBUTES, OVERALL
 from storage.analysis.labels import Labels, labels_of
-from storage.analysis.quality import SIGNS, Coverage, ItemQuality, Mix, Pair, Part, Quality, points
+from storage.analysis.quality_parts import SIGNS, ItemQuality, Mix, Part, Quality, points
+from storage.analysis.sensitivity import Coverage, Pair
 
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
 #: Language -> key -> words.
@@ -154,6 +156,27 @@ class _View:
         if by == "language" and mix.key in self.instrument.languages:
             return self.instrument.languages[mix.key].name
         return self.words.get(mix.key, mix.key) if by == "mode" else mix.key
+
+    def message_row(self, delivery: Delivery) -> str:
+        """Its network; under its kind's heading."""
+        return delivery.network or self.words["not_known"]
+
+    @property
+    def deliveries(self) -> list[tuple[str, list[Delivery]]]:
+        """By kind, most urgent first."""
+        found: dict[str, list[Delivery]] = {}
+        for d in self.report.deliveries:
+            found.setdefault(self.said(f"kind.{d.kind}"), []).append(d)
+        return list(found.items())
+
+    def reasons(self, delivery: Delivery) -> str:
+        """Each code as the aggregator gives it, with its number."""
+        return " · ".join(
+            f"{p.key or self.words['no_reason']} {self.number(p.n)}" for p in self.told(delivery.reasons)
+        )
+
+    def told(self, parts: Sequence[Some]) -> list[Some]:
+        return [p for p in parts if p.n or p.mark]
 
     def category(self, table: Coverage, category: str) -> str:
         parts = zip(table.variables, category.split("*"), strict=False)

@@ -15,14 +15,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from storage.analysis.deliveries import LOST, Delivery, Some
 from storage.analysis.disclosure import DisclosureRules, key, protect, rounded
 from storage.analysis.display import decimals, display
 from storage.analysis.estimates import Domain, Estimate, blanked
-from storage.analysis.quality import (
-    Coverage,
+from storage.analysis.quality_parts import (
     ItemQuality,
     Mix,
-    Pair,
     Part,
     Quality,
     Rates,
@@ -30,7 +29,7 @@ from storage.analysis.quality import (
     Timing,
 )
 from storage.analysis.release import Rules
-from storage.analysis.sensitivity import DOUBTFUL, Category, Weighting
+from storage.analysis.sensitivity import DOUBTFUL, Category, Coverage, Pair, Weighting
 
 HIDDEN = "c"
 #: What names an estimate: wave, service, measure, domain.
@@ -39,7 +38,7 @@ _FEW = 100  # base under which a percentage has no decimal, as in `display`
 
 
 def hide(counts: Sequence[int], least: int) -> list[bool]:
-    """Which parts of a published whole are hidden. Noughts never are."""
+    """Which parts of a published whole are hidden. Noughts never are. counts: of people."""
     hidden = [0 < n < least for n in counts]
     while any(hidden):
         out = [n for n, h in zip(counts, hidden, strict=True) if h]
@@ -82,6 +81,18 @@ class _Public:
             for p, h in zip(parts, hidden, strict=True)
         )
 
+    def some(self, parts: Sequence[Some]) -> tuple[Some, ...]:
+        """All parts of one whole, hidden by whom they are about: one person may have had ten messages."""
+        hidden = hide([p.respondents or 0 for p in parts], self.rules.least)
+        found = []
+        for p, h in zip(parts, hidden, strict=True):
+            if h:
+                found.append(Some(p.key, None, self.count(p.of), None, None, HIDDEN))
+                continue
+            shown = self.shown(Part(p.key, p.n, p.of, p.share))
+            found.append(Some(p.key, shown.n, shown.of, shown.share, self.count(p.respondents)))
+        return tuple(found)
+
     def timing(self, t: Timing) -> Timing:
         if self.small(t.n):
             return Timing(None, None, HIDDEN)
@@ -101,7 +112,6 @@ def public(
     return replace(
         report,
         interviews=ours.count(report.interviews),
-        simulated=ours.count(report.simulated),
         public=True,
         rates=_rates(ours, report.rates),
         dispositions=ours.whole(report.dispositions),
@@ -117,6 +127,7 @@ def public(
         doubtful=ours.one(report.doubtful),
         happenings=tuple(ours.one(p) for p in report.happenings),
         conflicts=tuple(ours.one(p) for p in report.conflicts),
+        deliveries=_deliveries(ours, report.deliveries),
         coverage=tuple(_coverage(ours, c) for c in report.coverage),
         weights=tuple(_weighting(ours, w) for w in report.weights if not ours.small(w.respondents)),
         figures=_figures(report.figures, rules, hidden_before, earlier),
@@ -177,6 +188,25 @@ def _mixes(ours: _Public, mixes: Sequence[Mix]) -> tuple[Mix, ...]:
         )
         for m, s in zip(mixes, shown, strict=True)
     )  # fmt: skip
+
+
+def _deliveries(ours: _Public, rows: Sequence[Delivery]) -> tuple[Delivery, ...]:
+    """A row to few people is not shown at all, and reasons only where what they add up to is."""
+    hidden = hide([d.respondents or 0 for d in rows], ours.rules.least)
+    found = []
+    for d, h in zip(rows, hidden, strict=True):
+        if h:
+            found.append(Delivery(d.network, d.kind, None, None, (), (), HIDDEN))
+            continue
+        fates = ours.some(d.fates)
+        told = not any(p.mark for p in fates if p.key in LOST)
+        found.append(
+            Delivery(
+                d.network, d.kind, ours.count(d.messages), ours.count(d.respondents), fates,
+                ours.some(d.reasons) if told else (),
+            )
+        )  # fmt: skip
+    return tuple(found)
 
 
 def _coverage(ours: _Public, table: Coverage) -> Coverage:

@@ -1,27 +1,41 @@
 """Figures that are not released, for staff: a wave's next release as it would look, or one more table.
 
 The same rules as for readers: what they hide is hidden here too, with the reason. Every question is a row of
-`query_log` that says who asked what, when, and how much was shown; it stays, its answer goes after a day. The
-gateway asks (`ask`), a worker answers (`answer`), for only a worker has the libraries to compute with.
+`query_log` that says who asked what, when, and how much was shown; it stays. So do the figures that a table
+was answered with: protected and rounded, they hold nothing of a person, and every later answer and version
+is protected together with them (`served`). A draft goes after a day: it gives the reasons of what it hides.
+The gateway asks (`ask`), a worker answers (`answer`): only a worker has the libraries to compute with.
 """
 
 import json
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Engine, insert, select, update
+from sqlalchemy import Engine, func, insert, literal, select, tuple_, update
 
 from flows.instrument import Instrument
-from storage.analysis.differencing import Query, QueryRefused, may_serve, serve
+from storage.analysis import served
+from storage.analysis.differencing import Query, QueryRefused, laid_alike, may_serve, serve, tables_out
 from storage.analysis.disclosure import key, rounded
 from storage.analysis.display import decimals
 from storage.analysis.estimates import Estimate
-from storage.analysis.release import Margin, Release, ReleaseError, estimate_of, latest, release_of
+from storage.analysis.release import (
+    Margin,
+    Release,
+    ReleaseError,
+    all_versions,
+    estimate_of,
+    latest,
+    leaving,
+    release_of,
+    versions,
+)
+from storage.analysis.served import ComeBetween, served_ids, tables_served, turn
 from storage.database import reading, writing
 from storage.models import QueryLog, table_of
 
@@ -30,10 +44,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dial16.queries")
 
-DRAFT, QUERY = "draft", "query"
-WAITING, RUNNING, DONE, REFUSED, FAILED = "waiting", "running", "done", "refused", "failed"
-KEPT = timedelta(days=1)  # an answer
+DRAFT, QUERY = "draft", served.QUERY
+WAITING, RUNNING, DONE, REFUSED, FAILED = "waiting", "running", served.DONE, "refused", "failed"
+API = "api:"  # before a token's name in `asked_by`
+KEPT = timedelta(days=1)  # a draft
 _SILENT = timedelta(minutes=15)  # a worker that has not answered by then has died
+
+_TRIES = 5  # at an answer that no other one comes between
 
 _log = table_of(QueryLog)
 
@@ -68,11 +85,11 @@ def ask(
     variables: tuple[str, ...] = (),
 ) -> str:
     """Write a question down; its id."""
-    row = {
-        "id": uuid.uuid4().hex, "asked_at": datetime.now(UTC), "asked_by": by, "kind": kind, "wave": wave,
-        "service": service, "measure": measure, "variables": " ".join(variables), "state": WAITING,
-    }  # fmt: skip
     with writing(engine) as db:
+        row = {
+            "id": uuid.uuid4().hex, "asked_at": datetime.now(UTC), "asked_by": by, "kind": kind, "wave": wave,
+            "service": service, "measure": measure, "variables": " ".join(variables), "state": WAITING,
+        }  # fmt: skip
         db.execute(insert(_log), [row])
     return str(row["id"])
 
@@ -91,11 +108,47 @@ def find(engine: Engine, id: str) -> Asked | None:
     return None if row is None else _asked(row)
 
 
+def asked_page(
+    engine: Engine, by: str, until: datetime, after: tuple[datetime, str] | None, limit: int
+) -> list[Asked]:
+    """At most `limit` of this asker's questions about tables, from before `until`, in the order of asking,
+    after the key given (moment, id), without their answers."""
+    key = (_log.c.asked_at, _log.c.id)
+    query = select(_log).where(_log.c.asked_by == by, _log.c.kind == QUERY, _log.c.asked_at < until)
+    if after is not None:
+        given = (literal(v, c.type) for c, v in zip(key, after, strict=True))
+        query = query.where(tuple_(*key) > tuple_(*given))
+    with reading(engine) as db:
+        rows = db.execute(query.order_by(*key).limit(limit)).mappings()
+        return [_asked(row, with_answer=False) for row in rows]
+
+
+def asked_before(engine: Engine, by: str, query: Query) -> Asked | None:
+    """The last time that this asker asked for this table, and was not told no."""
+    c = _log.c
+    same = select(_log).where(
+        c.asked_by == by, c.kind == QUERY, c.wave == query.wave, c.service == query.service,
+        c.measure == query.measure, c.variables == " ".join(query.variables),
+        c.state.in_((WAITING, RUNNING, DONE)),
+    )  # fmt: skip
+    with reading(engine) as db:
+        row = db.execute(same.order_by(c.asked_at.desc()).limit(1)).mappings().first()
+    return None if row is None else _asked(row)
+
+
+def open_of(engine: Engine, by: str) -> int:
+    """How many questions of this asker are not answered yet."""
+    open_ = _log.c.asked_by == by, _log.c.state.in_((WAITING, RUNNING))
+    with reading(engine) as db:
+        return int(db.execute(select(func.count()).select_from(_log).where(*open_)).scalar_one())
+
+
 def waiting(engine: Engine, now: datetime) -> list[str]:
-    """Ids still to be answered, also those that a worker died over; answers a day old go."""
+    """Ids still to be answered, also those that a worker died over; drafts a day old go."""
     stale = _log.c.asked_at < now - _SILENT
+    old = _log.c.kind == DRAFT, _log.c.asked_at < now - KEPT
     with writing(engine) as db:
-        db.execute(update(_log).where(_log.c.asked_at < now - KEPT).values(answer=None))
+        db.execute(update(_log).where(*old).values(answer=None))
         db.execute(update(_log).where(_log.c.state == RUNNING, stale).values(state=WAITING))
         return list(db.execute(select(_log.c.id).where(_log.c.state == WAITING)).scalars())
 
@@ -132,9 +185,9 @@ def answer(
         plan = load_plan(release_file, instrument)
         if question.kind == DRAFT:
             text, shown, hidden = _draft(engine, instrument, out, question.wave, plan, owner)
+            _close(engine, id, DONE, answer=text, shown=shown, hidden=hidden)
         else:
-            text, shown, hidden = _query(engine, instrument, out, question, plan)
-        _close(engine, id, DONE, answer=text, shown=shown, hidden=hidden)
+            _answer_query(engine, instrument, out, question, plan)
     except (QueryRefused, ReleaseError) as error:
         _close(engine, id, REFUSED, said=str(error))
     except ImportError:
@@ -168,20 +221,50 @@ def _draft(
         margins=tuple(Margin(m.name, m.source, m.issued.isoformat()) for m in margins),
         probability_sample=plan.probability_sample, interviews=made.table.basis.respondents, material="",
         software="", rules=plan.rules, simulated=made.table.basis.simulated,
-        estimates=tuple(e for e in left if len(e.domain) < 2),
+        estimates=tuple(e for e in left if len(e.domain) < 2), answers=leaving(made.answers, plan.rules),
+        design_weighted=made.draw is not None,
     )  # fmt: skip
     why = [[*key(e)[1:3], e.domain, e.mark, e.notes[-1]] for e in made.hidden]
     text = json.dumps({"release": asdict(release), "why": why}, ensure_ascii=False)
     return text, len(left) - len(made.hidden), len(made.hidden)
 
 
-def _query(
+def _answer_query(
     engine: Engine, instrument: Instrument, out: Path, question: Asked, plan: "ReleasePlan"
+) -> None:
+    """Compute and close, again where something else of the wave came out in between: neither of two answers
+    that are worked at side by side may miss the other."""
+    for _ in range(_TRIES):
+        seen, there = served_ids(engine, question.wave), versions(out, question.wave)
+        text, shown, hidden = _query(engine, instrument, out, question, plan, seen)
+        try:
+            with turn(engine, question.wave, seen) as db:
+                if versions(out, question.wave) == there:
+                    ours = _log.c.id == question.id, _log.c.state == RUNNING
+                    values = {"answer": text, "shown": shown, "hidden": hidden}
+                    db.execute(
+                        update(_log).where(*ours).values(state=DONE, answered_at=datetime.now(UTC), **values)
+                    )
+                    return
+        except ComeBetween:
+            if question.id in served_ids(engine, question.wave):  # by a worker that was thought dead
+                return
+    raise QueryRefused("others of this wave were answered all the time; ask again")
+
+
+def _query(
+    engine: Engine,
+    instrument: Instrument,
+    out: Path,
+    question: Asked,
+    plan: "ReleasePlan",
+    seen: Collection[str],
 ) -> tuple[str, int, int]:
     from storage.analysis.making import material_of, planned_draw
     from storage.analysis.table import table_16_6_2
 
-    released = latest(out, question.wave)
+    earlier = all_versions(out, question.wave)
+    released = earlier[-1] if earlier else None
     if released is None:
         raise QueryRefused(f"wave {question.wave} has no release to protect a table with; ask for its draft")
     query = Query(question.wave, question.service, question.measure, question.variables)
@@ -194,22 +277,24 @@ def _query(
             f"the release file's margins are not those of version {released.version}; name the same, or ask"
             " after the next version"
         )
-    crosses = {d for e in released.estimates if len(d := tuple(v for v, _ in e.domain)) == 2}
-    wanted = question.variables
-    if len(wanted) == 2 and wanted not in crosses and wanted[::-1] not in crosses:
-        crosses.add(wanted)
+    beside = [*earlier[:-1], *tables_served(engine, seen, earlier)]
+    crosses = {
+        (a, b) for *_, ((a, _), (b, _)) in tables_out(laid_alike([released, *beside]), released.material)
+    }
+    if len(wanted := question.variables) == 2 and not {wanted, wanted[::-1]} & crosses:
+        crosses.add((wanted[0], wanted[1]))
     draw, simulated = planned_draw(engine, question.wave, plan), bool(released.simulated)
     table = table_16_6_2(
         engine, instrument, question.wave, margins=plan.margins, wealth=plan.wealth,
         crosses=[(a, b) for a, b in sorted(crosses)], limits=plan.limits, fewest=plan.fewest,
         probability_sample=plan.probability_sample, draw=draw, simulated=simulated,
     )  # fmt: skip
-    exact = [e for e in table.estimates if (e.service, e.measure) == (question.service, question.measure)]
     material = material_of(engine, instrument, question.wave, plan.wealth, draw, simulated)
-    found = serve(query, released, exact, material)
+    found = serve(query, released, table.estimates, material, beside)
     hidden = sum(e.mark in ("c", "u") for e in found)
     figures = [asdict(e) for e in found]
-    text = json.dumps({"figures": figures, "caution": released.caution, "version": released.version})
+    about = {"caution": released.caution, "version": released.version, "material": released.material}
+    text = json.dumps({"figures": figures, **about})
     return text, len(found) - hidden, hidden
 
 

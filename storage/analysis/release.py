@@ -9,16 +9,24 @@ rounding. Nothing that leaves the house is made from anything but its result. `p
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from storage.analysis.disclosure import DisclosureRules, key, protect, rounded
-from storage.analysis.display import DisplayRules, decimals, display
-from storage.analysis.estimates import Estimate
+from storage.analysis.disclosure import (
+    DisclosureRules,
+    answer_key,
+    key,
+    protect,
+    protect_answers,
+    rounded,
+)
+from storage.analysis.display import DisplayRules, decimals, display, display_answers
+from storage.analysis.estimates import Answer, Estimate
 
 FORMAT = 1  # of release.json
 FILE = "release.json"
+DESIGN_ONLY = "Weighted by the sample's design only, not to the population."
 _VERSION = re.compile(r"[1-9][0-9]{0,4}\Z")
 _WAVE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")  # it names a folder
 
@@ -56,8 +64,8 @@ class Release:
     owner: str  # who publishes
     contact: str
     licence: str  # its address
-    weighted: bool
-    margins: tuple[Margin, ...]  # none: published unweighted
+    weighted: bool  # to the population: raked to the margins
+    margins: tuple[Margin, ...]
     probability_sample: bool  # False: intervals are "modelled as if"
     interviews: int  # that the figures rest on
     material: str  # digest of these interviews: two versions with the same one can be told apart by no person
@@ -66,12 +74,15 @@ class Release:
     estimates: tuple[Estimate, ...]
     simulated: int = 0  # of the interviews, made up: a demonstration
     title: str = "SDG indicator 16.6.2: satisfaction with the last experience of public services"
+    answers: tuple[Answer, ...] = ()  # in the instrument's order; none in files of older software
+    design_weighted: bool = False  # by the probabilities of the sample's draw, raked or not
 
     @property
     def caution(self) -> str:
         """What has to stand beside every figure."""
         said = ["Demonstration: made-up answers."] if self.simulated else []
-        said += [] if self.weighted else ["Unweighted: describes those who answered."]
+        if not self.weighted:
+            said.append(DESIGN_ONLY if self.design_weighted else "Unweighted: describes those who answered.")
         if not self.probability_sample:
             said.append(
                 "Not a probability sample: respondents chose to take part. Intervals are modelled as if they "
@@ -81,26 +92,58 @@ class Release:
 
 
 def marked(
-    estimates: Sequence[Estimate], rules: Rules, earlier: Sequence[Release] = (), material: str = ""
+    estimates: Sequence[Estimate],
+    rules: Rules,
+    earlier: Sequence[Release] = (),
+    material: str = "",
+    known: Sequence[Estimate] = (),
 ) -> list[Estimate]:
     """Exact estimates with what the rules say of each: mark, and the reason as its last note.
 
     earlier: the wave's versions that are out. What one of them hides stays hidden; what one that rests on
-    the same interviews shows cannot be hidden any more, so nothing new leans on it. Raises ValueError
-    where something hidden could be reckoned whatever else is hidden.
+    the same interviews shows cannot be hidden any more, so nothing new leans on it. known: exact, what these
+    have of tables that are not among `estimates`: protected together with them, and not given back. Raises
+    ValueError where something hidden could be reckoned whatever else is hidden.
     """
     hidden = {key(e) for r in earlier for e in r.estimates if e.mark == "c"}
     public = {key(e) for r in earlier if material and r.material == material for e in r.estimates} - hidden
-    return display(protect(estimates, rules.disclosure, hidden, public), rules.display)
+    together = protect([*estimates, *known], rules.disclosure, hidden, public)
+    return display(together[: len(estimates)], rules.display)
 
 
 def make(
-    estimates: Sequence[Estimate], rules: Rules, earlier: Sequence[Release] = (), material: str = ""
+    estimates: Sequence[Estimate],
+    rules: Rules,
+    earlier: Sequence[Release] = (),
+    material: str = "",
+    known: Sequence[Estimate] = (),
 ) -> tuple[Estimate, ...]:
     """The same as they may leave: blanked and rounded. Raises ValueError."""
     return tuple(
         rounded(e, decimals(e, rules.display), rules.disclosure)
-        for e in marked(estimates, rules, earlier, material)
+        for e in marked(estimates, rules, earlier, material, known)
+    )
+
+
+def marked_answers(
+    answers: Sequence[Answer], marked: Sequence[Estimate], rules: Rules, earlier: Sequence[Release] = ()
+) -> list[Answer]:
+    """Exact answers with what the rules say of each, as `marked` does; `marked`: its figures, or `make`'s.
+
+    What an earlier version hides stays hidden.
+    """
+    hidden_before = {answer_key(a) for r in earlier for a in r.answers if a.figure.mark == "c"}
+    hidden_items = {key(e) for e in marked if e.mark == "c"}
+    return display_answers(
+        protect_answers(answers, hidden_items, rules.disclosure, hidden_before), rules.display
+    )
+
+
+def leaving(answers: Sequence[Answer], rules: Rules) -> tuple[Answer, ...]:
+    """Marked answers as they may leave: blanked and rounded."""
+    return tuple(
+        replace(a, figure=rounded(a.figure, decimals(a.figure, rules.display), rules.disclosure))
+        for a in answers
     )
 
 
@@ -148,13 +191,17 @@ def as_json(release: Release) -> str:
 
 
 def _release(data: Mapping[str, Any]) -> Release:
-    known = {f.name: data[f.name] for f in fields(Release)}
+    # A field that an older file lacks takes its default.
+    known = {f.name: data[f.name] for f in fields(Release) if f.name in data or f.default is MISSING}
     rules = data["rules"]
     return replace(
         Release(**known),
         margins=tuple(Margin(**m) for m in data["margins"]),
         rules=Rules(DisclosureRules(**rules["disclosure"]), DisplayRules(**rules["display"])),
         estimates=tuple(estimate_of(e) for e in data["estimates"]),
+        answers=tuple(
+            Answer(a["option"], a["code"], estimate_of(a["figure"])) for a in data.get("answers", ())
+        ),
     )
 
 

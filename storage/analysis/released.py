@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, insert, select
+from sqlalchemy import Connection, Engine, func, insert, select
 
 from storage.analysis.estimates import Estimate
 from storage.analysis.release import Release, ReleaseError, load_release, versions, wave_folder, waves
@@ -53,19 +53,39 @@ def keep_release(db: Connection, release: Release) -> None:
         db.execute(insert(_estimate), rows)
 
 
+def tables_of(db: Connection, wave: str) -> tuple[int, frozenset[tuple[str, str]], frozenset[str]]:
+    """Of the wave's newest version: its number, its measures (service, measure) and the variables it breaks
+    down by; version 0: there is none."""
+    newest = db.execute(select(func.max(_release.c.version)).where(_release.c.wave == wave)).scalar() or 0
+    c = _estimate.c
+    rows = db.execute(
+        select(c.service, c.measure, c.variable)
+        .where(c.wave == wave, c.version == newest, c.variable_2 == "")
+        .distinct()
+    ).all()
+    measures = frozenset((row.service, row.measure) for row in rows)
+    return newest, measures, frozenset(row.variable for row in rows if row.variable)
+
+
 def _has(db: Connection, wave: str, version: int) -> bool:
     found = select(_release.c.version).where(_release.c.wave == wave, _release.c.version == version)
     return db.execute(found).first() is not None
 
 
-def _row(release: Release, position: int, e: Estimate) -> Mapping[str, Any]:
+def cells_of(e: Estimate) -> dict[str, Any]:
+    """A figure as a reader sees it, column by column; what it does not show is None."""
     (variable, category), (variable_2, category_2) = (*e.domain, ("", ""), ("", ""))[:2]
     counts = dict.fromkeys(_COUNTS) if e.mark == _HIDDEN else {name: getattr(e, name) for name in _COUNTS}
     hidden = e.mark in (_HIDDEN, _UNRELIABLE)
     shares = dict.fromkeys(_SHARES) if hidden else {name: getattr(e, name) for name in _SHARES}
     return {
+        "variable": variable, "category": category, "variable_2": variable_2, "category_2": category_2,
+        **counts, **shares, "mark": e.mark, "notes": "; ".join(e.notes),
+    }  # fmt: skip
+
+
+def _row(release: Release, position: int, e: Estimate) -> Mapping[str, Any]:
+    return {
         "wave": release.wave, "version": release.version, "position": position, "period": e.period,
-        "service": e.service, "measure": e.measure, "variable": variable, "category": category,
-        "variable_2": variable_2, "category_2": category_2, **counts, **shares, "mark": e.mark,
-        "notes": "; ".join(e.notes),
+        "service": e.service, "measure": e.measure, **cells_of(e),
     }  # fmt: skip

@@ -5,25 +5,22 @@ of this module is what else the respondents' file tells: its composition beside 
 weighting costs.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from sqlalchemy import Connection, select
 
 from flows.instrument import Instrument
-from storage.analysis.domains import NOT_KNOWN, Variable, Wealth, variables
+from storage.analysis.domains import NOT_KNOWN, Bools, Variable, Wealth, variables
 from storage.analysis.estimates import MODELLED, UNWEIGHTED, Domain, Estimate
 from storage.analysis.intervals import Ints, kish
 from storage.analysis.margins import Margins
+from storage.analysis.papers import rows_of
 from storage.analysis.raking import Limits, RakingError
 from storage.analysis.shares import item_states
 from storage.analysis.sheets import Sheet
 from storage.analysis.table import Draw, File, file_of, service_figures
-from storage.database import among
-from storage.models import Interview, table_of
 
-_interview = table_of(Interview)
 #: Of an estimate without the doubtful interviews, and of those alone: how `disclosure` sees them.
 REST: Domain = (("doubtful", "no"),)
 DOUBTFUL: Domain = (("doubtful", "yes"),)
@@ -76,29 +73,9 @@ class Weighting:
     joined: int  # categories of margins that had to join another
 
 
-def respondents_of(db: Connection, interviews: Collection[str]) -> frozenset[str]:
-    """The pseudonyms behind interviews."""
-    if not interviews:
-        return frozenset()
-    found = db.execute(select(_interview.c.respondent).where(among(db, _interview.c.id, interviews)))
-    return frozenset(found.scalars())
-
-
-def without(sheets: Sequence[Sheet], respondents: Collection[str]) -> list[Sheet]:
-    """The sheets less these respondents."""
-    out = np.array(sorted(respondents), dtype="S32")
-    kept = []
-    for sheet in sheets:
-        keep = ~np.isin(np.array(sheet.pseudonyms, dtype="S32"), out)
-        kept.append(
-            replace(
-                sheet,
-                marks=np.asfortranarray(sheet.marks[keep]),
-                given={block: rows[keep] for block, rows in sheet.given.items()},
-                pseudonyms=tuple(np.array(sheet.pseudonyms, dtype=object)[keep]),
-            )
-        )
-    return kept
+def without(sheets: Sequence[Sheet], doubtful: Sequence[Bools]) -> list[Sheet]:
+    """The sheets less these rows of each."""
+    return [rows_of(sheet, ~rows) for sheet, rows in zip(sheets, doubtful, strict=True)]
 
 
 class National:
@@ -149,14 +126,15 @@ class National:
         return estimates, weightings
 
     def compare(
-        self, sheets: Sequence[Sheet], respondents: Collection[str]
+        self, sheets: Sequence[Sheet], doubtful: Sequence[Bools]
     ) -> tuple[tuple[Pair, ...], tuple[Weighting, ...], str]:
-        """Every figure with and without these respondents; the weights with them; why there is no
+        """Every figure with and without these rows of each sheet; the weights with them; why there is no
         comparison, "" if there is one: without them the rest may not fit the margins any more.
         """
         every, weightings = self.figures(sheets)
         try:
-            rest, _ = self.figures(without(sheets, respondents)) if respondents else (every, [])
+            some = any(rows.any() for rows in doubtful)
+            rest, _ = self.figures(without(sheets, doubtful)) if some else (every, [])
         except RakingError as error:
             return (), tuple(weightings), str(error)
         pairs = tuple(Pair(e, replace(r, domain=REST)) for e, r in zip(every, rest, strict=True))

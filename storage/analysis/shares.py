@@ -1,5 +1,8 @@
 """Shares of one service: answers to states, states to counts by cell, counts to estimates by domain.
 
+An answer on the scale is counted by its option, once, and from there by side; what is broken down knows
+sides only, `answers` knows the options of the national figures.
+
 Positive are the codes 3 and 2 of the item's scale; 1 and 0 are valid negative answers. Not applicable,
 don't know, refused and not reached leave the base of that item and are counted beside it. "Not reached":
 no answer, although no answer given before rules the item out. (UN metadata sheet 16.6.2, DATA_COMP.)
@@ -24,10 +27,14 @@ from storage.analysis.variance import Design
 #: What an answer is to its item's share. The first two are its base.
 NEGATIVE, POSITIVE_STATE, NOT_APPLICABLE, DONT_KNOW, REFUSED, NOT_REACHED, NOT_ASKED = range(7)
 _STATES = 8
+#: Of an answer as it is read: a state of these seven but the first two, or its option's place after them.
+_OPTIONS = _STATES
 _MISSING_STATES = {"not_applicable": NOT_APPLICABLE, "dont_know": DONT_KNOW, "refused": REFUSED}
 
-#: Respondents x states, by cell.
+#: Cells x states: respondents. Or cells x options of one item's scale.
 Counts = Ints
+#: An option's id and code. The same id with another code, in another version, is another option.
+Choice = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -47,36 +54,53 @@ class States:
 
     attributes: tuple[str, ...]
     overall: str  # item ids
-    of: Mapping[str, npt.NDArray[np.int8]]  # item -> states
+    of: Mapping[str, npt.NDArray[np.int8]]  # item -> states, or options' places after them
+    options: Mapping[str, tuple[Choice, ...]]  # item -> in the scale's order
 
-    def counts(self, cell: Ints, cells: int) -> dict[str, Counts]:
-        """Of each item, respondents by cell and state. `cell` -1: not in the file."""
+    def counts(self, cell: Ints, cells: int) -> tuple[dict[str, Counts], dict[str, Counts]]:
+        """Of each item, respondents by cell and state, and by cell and option. `cell` -1: not in the file."""
         inside = cell >= 0
         every = bool(inside.all())
-        found = {}
+        by_state, by_option = {}, {}
         for item, states in self.of.items():
-            key = cell * _STATES + states if every else (cell * _STATES + states)[inside]
-            found[item] = np.bincount(key, minlength=cells * _STATES).reshape(cells, _STATES)
-        return found
+            wide = _OPTIONS + len(self.options[item])
+            key = cell * wide + states if every else (cell * wide + states)[inside]
+            held = np.bincount(key, minlength=cells * wide).reshape(cells, wide)
+            by_state[item], by_option[item] = held[:, :_OPTIONS].copy(), held[:, _OPTIONS:]
+            for place, (_, code) in enumerate(self.options[item]):
+                by_state[item][:, _side(code)] += by_option[item][:, place]
+        return by_state, by_option
 
     def patterns(self, cell: Ints, cells: int) -> Patterns:
         """The joint answers to the attributes, which the covariance of their shares needs."""
-        code = np.zeros(len(cell), dtype=np.int64)
+        joint = np.zeros(len(cell), dtype=np.int64)
         for item in self.attributes:
-            states = self.of[item]
-            code = code * 3 + np.where(states <= POSITIVE_STATE, states + 1, 0)
+            digit = [0] * _OPTIONS + [1 + _side(code) for _, code in self.options[item]]
+            joint = joint * 3 + np.array(digit, dtype=np.int64)[self.of[item]]
         kinds = 3 ** len(self.attributes)
-        some = (cell >= 0) & (code > 0)
-        key, n = np.unique(cell[some] * kinds + code[some], return_counts=True)
+        some = (cell >= 0) & (joint > 0)
+        key, n = np.unique(cell[some] * kinds + joint[some], return_counts=True)
         kept, which = np.unique(key % kinds, return_inverse=True)
         digits = kept[:, None] // 3 ** np.arange(len(self.attributes))[::-1] % 3
         return Patterns(key // kinds, (digits > 0).astype(np.int64), (digits == 2).astype(np.int64), which, n)
 
 
+def _side(code: int) -> int:
+    return POSITIVE_STATE if code in POSITIVE else NEGATIVE
+
+
 def item_states(instrument: Instrument, service: str, sheets: Sequence[tuple[Instrument, Marks]]) -> States:
-    """The states of a service's attribute and overall items, over sheets of any version of the instrument."""
+    """The states of a service's attribute and overall items, over sheets of any version of the instrument.
+
+    Options are joined by their ids and codes; those that only another version has come after this one's.
+    """
     items = [i for i in instrument.items if i.service == service and i.role in ("attribute", "overall")]
     found: dict[str, list[npt.NDArray[np.int8]]] = {i.id: [np.zeros(0, dtype=np.int8)] for i in items}
+    options: dict[str, tuple[Choice, ...]] = {}
+    for item in items:
+        met = [item, *(version.by_id.get(item.id) for version, _ in sheets)]
+        scales = [i.scale for i in met if i is not None and i.scale is not None]
+        options[item.id] = tuple(dict.fromkeys((o.id, o.code) for scale in scales for o in scale.options))
     for version, marks in sheets:
         asked: dict[object, Bools] = {}
         for item in items:
@@ -86,7 +110,7 @@ def item_states(instrument: Instrument, service: str, sheets: Sequence[tuple[Ins
                 continue
             state = np.full(256, NOT_ASKED, dtype=np.int8)
             for option in theirs.scale.options:
-                state[ord(option.mark)] = POSITIVE_STATE if option.code in POSITIVE else NEGATIVE
+                state[ord(option.mark)] = _OPTIONS + options[item.id].index((option.id, option.code))
             for reason, letter in NONRESPONSE_MARKS.items():
                 state[ord(letter)] = _MISSING_STATES[reason]
             column = marks[:, theirs.index]
@@ -97,7 +121,7 @@ def item_states(instrument: Instrument, service: str, sheets: Sequence[tuple[Ins
             found[item.id].append(states)
     attributes = tuple(i.id for i in items if i.role == "attribute")
     overall = next(i.id for i in items if i.role == "overall")
-    return States(attributes, overall, {item: np.concatenate(parts) for item, parts in found.items()})
+    return States(attributes, overall, {i: np.concatenate(parts) for i, parts in found.items()}, options)
 
 
 @dataclass(frozen=True)

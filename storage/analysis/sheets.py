@@ -125,7 +125,7 @@ def read_sheet(
     ahead = _PSEUDONYM if pseudonyms else 0
     wide = ahead + len(drawn) + len(instrument.items) + 1
     raw = bytearray()
-    for part in _copied(db, query) if db.engine.dialect.name == "postgresql" else _fetched(db, query):
+    for part in read_lines(db, query):
         raw += part
         if told is not None:
             told("reading interviews", len(raw) // wide, group.interviews)
@@ -134,7 +134,7 @@ def read_sheet(
     table = np.frombuffer(raw, dtype=np.uint8).reshape(-1, wide)
     head, marks = table[:, : -1 - len(instrument.items)], table[:, -1 - len(instrument.items) : -1]
     marks = np.asfortranarray(marks)  # what follows goes item by item
-    keep = _respondents(instrument, marks)
+    keep = are_respondents(instrument, marks)
     if not keep.all():
         head, marks = head[keep], np.asfortranarray(marks[keep])
     names = head[:, :ahead].tobytes().decode("ascii")
@@ -142,6 +142,11 @@ def read_sheet(
         group, marks, {block: head[:, ahead + n] == ord("+") for n, block in enumerate(drawn)},
         tuple(names[k : k + _PSEUDONYM] for k in range(0, len(names), _PSEUDONYM)),
     )  # fmt: skip
+
+
+def read_lines(db: Connection, query: Select[Any]) -> Iterator[bytes]:
+    """Whole lines, many at a time, of a query for one column of ASCII."""
+    return _copied(db, query) if db.engine.dialect.name == "postgresql" else _fetched(db, query)
 
 
 def _copied(db: Connection, query: Select[Any]) -> Iterator[bytes]:
@@ -177,7 +182,8 @@ def _of_service(instrument: Instrument, item: Item) -> bool:
     return any(instrument.items[i].role in ("attribute", "overall") for i in block.items)
 
 
-def _respondents(instrument: Instrument, marks: Marks) -> Bools:
+def are_respondents(instrument: Instrument, marks: Marks) -> Bools:
+    """Which rows answered the first question of a service."""
     some = np.zeros(len(marks), dtype=np.bool_)
     for item in first_questions(instrument):
         some |= marks[:, item.index] != ord(UNANSWERED)

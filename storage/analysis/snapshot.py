@@ -80,12 +80,14 @@ def _write_estimates(engine: Engine, instrument: Instrument, folder: Path) -> Pa
     view: View = next(v for v in views(instrument, engine.dialect.name) if v.name == "estimate")
     path = folder / "estimate.parquet"
     columns = ", ".join(f'"{c.name}" {_TYPES[c.kind]}' for c in view.columns)
-    places = ", ".join("?" * len(view.columns))
+    # Columns as lists: DuckDB takes rows one by one a sixtieth as fast (measured).
+    lists = ", ".join(f"unnest(?::{_TYPES[c.kind]}[])" for c in view.columns)
     with duckdb.connect(":memory:") as to, reading(engine) as db:
         to.execute(f"CREATE TABLE estimate ({columns})")
         after: tuple[Any, ...] | None = None
         while rows := view_page(db, view, after=after, limit=_AT_ONCE):
-            to.executemany(f"INSERT INTO estimate VALUES ({places})", [list(r.values()) for r in rows])
+            by_column = zip(*(r.values() for r in rows), strict=True)
+            to.execute(f"INSERT INTO estimate SELECT {lists}", [list(values) for values in by_column])
             after = tuple(rows[-1][k] for k in view.key)
         name = str(path).replace("'", "''")
         to.execute(f"COPY estimate TO '{name}' (FORMAT parquet, COMPRESSION zstd)")

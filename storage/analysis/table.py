@@ -15,16 +15,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from sqlalchemy import Engine, select
+from sqlalchemy import Connection, Engine, select
 
 from flows.instrument import Instrument
+from storage.analysis.answers import answers_of
 from storage.analysis.counted import counted
 from storage.analysis.domains import NOT_KNOWN, Variable, Wealth, variables
-from storage.analysis.estimates import ATTRIBUTES, MODELLED, OVERALL, UNWEIGHTED, Domain, Estimate
+from storage.analysis.estimates import ATTRIBUTES, MODELLED, OVERALL, UNWEIGHTED, Answer, Domain, Estimate
 from storage.analysis.intervals import Floats, Ints
 from storage.analysis.margins import Margins
 from storage.analysis.raking import Limits, RakingReport, rake
-from storage.analysis.shares import States, item_states, mean_of_shares, share_of_item
+from storage.analysis.shares import Counts, States, item_states, mean_of_shares, share_of_item
 from storage.analysis.sheets import Basis, Progress, Sheet, read_groups, read_sheet
 from storage.analysis.variance import Design
 from storage.database import reading
@@ -40,9 +41,10 @@ class Table:
 
     basis: Basis
     estimates: tuple[Estimate, ...]
-    margins: Margins | None  # None: unweighted
+    margins: Margins | None  # None: not raked
     rakings: Mapping[str, RakingReport]  # by block
     limits: Limits | None
+    answers: tuple[Answer, ...] = ()  # options in the scale's order, items and services in the instrument's
 
 
 def waves_of(engine: Engine, instrument: Instrument) -> list[str]:
@@ -71,11 +73,12 @@ def table_16_6_2(
 ) -> Table:
     """The figures: national, by each variable, by each of `crosses` (two variable ids, in release order).
 
-    Without `margins` unweighted, and noted so; `limits` caps the weights; a margin's category with fewer
-    than `fewest` respondents joins another by the file's rule. Without `draw` all respondents are one
-    stratum of base weight 1; with it only those in it are respondents, with its strata and base weights:
-    nobody knows the chance of the others. `simulated`: see `counted`. `period`: the year, by default that in
-    which the last interview began. Nothing is suppressed here. Raises RakingError, NoMarks, ValueError.
+    Without `margins` nothing is raked; without `draw` too it is unweighted, and noted so. `limits` caps the
+    weights; a margin's category with fewer than `fewest` respondents joins another by the file's rule.
+    Without `draw` all respondents are one stratum of base weight 1; with it only those in it are respondents,
+    with its strata and base weights: nobody knows the chance of the others. `simulated`: see `counted`.
+    `period`: the year, by default that in which the last interview began. Nothing is suppressed here.
+    Raises RakingError, NoMarks, ValueError.
     """
     known = variables(instrument, wealth)
     ids = [v.id for v in known]
@@ -98,6 +101,7 @@ def table_16_6_2(
         *(() if probability_sample else (MODELLED,)),
     )
     estimates: list[Estimate] = []
+    answers: list[Answer] = []
     rakings: dict[str, RakingReport] = {}
     files: dict[bool | str, File] = {}
     services = list(dict.fromkeys(i.service for i in instrument.items if i.role == "overall" and i.service))
@@ -115,12 +119,16 @@ def table_16_6_2(
         if file.report is not None:
             rakings[block] = file.report
         states = item_states(instrument, service, [(s.group.instrument, s.marks) for s in sheets])
-        for figures in service_figures(file, states, breakdowns, known):
+        by_state, by_option = states.counts(file.cell, len(file.design_cell))
+        for figures in service_figures(file, states, breakdowns, known, by_state):
             estimates += (
                 replace(e, wave=wave, period=basis.period, service=service, notes=notes) for e in figures
             )
+        for a in answers_of(file.design, file.design_cell, states, by_state, by_option):
+            figure = replace(a.figure, wave=wave, period=basis.period, service=service, notes=notes)
+            answers.append(replace(a, figure=figure))
     said("computing", len(services), len(services))
-    return Table(basis, tuple(estimates), margins, rakings, limits)
+    return Table(basis, tuple(estimates), margins, rakings, limits, tuple(answers))
 
 
 @dataclass(frozen=True)
@@ -217,12 +225,19 @@ def _draws(sheets: Sequence[Sheet], block: str, draw: Draw | None) -> tuple[Ints
 
 
 def service_figures(
-    file: File, states: States, breakdowns: Sequence[tuple[str, ...]], known: Sequence[Variable]
+    file: File,
+    states: States,
+    breakdowns: Sequence[tuple[str, ...]],
+    known: Sequence[Variable],
+    by_state: Mapping[str, Counts] | None = None,
 ) -> Iterator[list[Estimate]]:
-    """The figures of one service, domain by domain, each with attributes, their mean and overall."""
+    """The figures of one service, domain by domain, each with attributes, their mean and overall.
+
+    by_state: `States.counts` over the file's cells, where they have been counted already.
+    """
     categories = {v.id: v.categories for v in known}
     cells = len(file.design_cell)
-    counts = states.counts(file.cell, cells)
+    counts = by_state or states.counts(file.cell, cells)[0]
     patterns = states.patterns(file.cell, cells)
     for names in breakdowns:
         domains, group = _domains(names, categories, file.codes, cells)
@@ -264,7 +279,7 @@ def _domains(
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Weights of a service block's respondents, for files of record and for checks."""
+    """What the respondents of a service block weigh: see `weights`, which keeps them."""
 
     pseudonyms: tuple[str, ...]
     base: Floats
@@ -281,17 +296,53 @@ def respondent_weights(
     limits: Limits | None = None,
     fewest: int = 1,
     draw: Draw | None = None,
+    simulated: bool = True,
 ) -> dict[str, Weights]:
-    """The weights under the figures of `table_16_6_2` with the same arguments, by block of services."""
-    known = variables(instrument, wealth)
+    """The weights under the figures of `table_16_6_2` with the same arguments, by block of services.
+
+    Blocks that were given to every respondent share one file, and so one `Weights` (`is` tells).
+    Raises RakingError, NoMarks.
+    """
     with reading(engine) as db:
-        _, groups = read_groups(db, instrument, wave)
-        sheets = drawn_only([read_sheet(db, group, wave, pseudonyms=True) for group in groups], draw)
+        sheets, files = block_files(
+            db, instrument, wave, margins=margins, wealth=wealth, limits=limits, fewest=fewest, draw=draw,
+            simulated=simulated, pseudonyms=True,
+        )  # fmt: skip
     names = np.array([p for sheet in sheets for p in sheet.pseudonyms], dtype=object)
+    made: dict[int, Weights] = {}
+    for file in files.values():
+        if id(file) not in made:
+            given = file.cell >= 0
+            at = file.design_cell[file.cell[given]]
+            made[id(file)] = Weights(tuple(names[given]), file.design.base[at], file.design.weight[at])
+    return {block: made[id(file)] for block, file in files.items()}
+
+
+def block_files(
+    db: Connection,
+    instrument: Instrument,
+    wave: str,
+    *,
+    margins: Margins | None,
+    wealth: Wealth | None,
+    limits: Limits | None,
+    fewest: int,
+    draw: Draw | None,
+    simulated: bool,
+    pseudonyms: bool = False,
+    told: Progress | None = None,
+) -> tuple[list[Sheet], dict[str, File]]:
+    """The respondents, and by block of services the file that its figures are made of, as in the table."""
+    known = variables(instrument, wealth)
+    _, groups = read_groups(db, instrument, wave, simulated)
+    by_name = pseudonyms or draw is not None
+    sheets = drawn_only([read_sheet(db, group, wave, told, by_name) for group in groups], draw)
+    blocks = dict.fromkeys(instrument.blocks[i.block].id for i in instrument.items if i.role == OVERALL)
+    files: dict[bool | str, File] = {}
     found = {}
-    for block in dict.fromkeys(instrument.blocks[i.block].id for i in instrument.items if i.role == OVERALL):
-        file = file_of(sheets, block, known, margins, limits, fewest, draw)
-        given = file.cell >= 0
-        at = file.design_cell[file.cell[given]]
-        found[block] = Weights(tuple(names[given]), file.design.base[at], file.design.weight[at])
-    return found
+    for block in blocks:
+        key = block if any(block in sheet.given for sheet in sheets) else True
+        if key not in files:
+            files[key] = file_of(sheets, block, known, margins, limits, fewest, draw)
+        found[block] = files[key]
+    return sheets, found

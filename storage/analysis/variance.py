@@ -20,7 +20,6 @@ from functools import cached_property
 import numpy as np
 
 from storage.analysis.intervals import Floats, Ints
-from storage.analysis.raking import Limits, Target, rake
 
 
 @dataclass(frozen=True)
@@ -108,37 +107,3 @@ class Design:
         factor = np.where(single, 1.0, self.sizes / np.maximum(self.sizes - 1, 1))
         result: Floats = np.sqrt((squares * factor).sum(1))
         return result
-
-
-def jackknife(
-    stratum: Ints, base: Floats, positive: Ints, negative: Ints, rest: Ints,
-    targets: tuple[Target, ...] = (), limits: Limits | None = None,
-) -> float:  # fmt: skip
-    """A check by other means: se of one share by leaving out each respondent in turn and raking anew.
-
-    Cells as in `Design`, split by answer: positive, negative, or not in the domain (`rest`). Respondents
-    alike give the same replicate, so a cell costs one raking an answer: for small files and single figures.
-    V = sum over strata of (n-1)/n sum (p without k - p)^2 (JKn; Wolter 2007, section 4.5). Strata of one
-    respondent have no replicate and add nothing. Raises RakingError where a replicate cannot be raked.
-    """
-    answers = (positive, negative, rest)
-    sizes = np.bincount(stratum, positive + negative + rest)
-
-    def share(held: tuple[Ints, ...], start: Floats) -> float:
-        counts = held[0] + held[1] + held[2]
-        weights = rake(start, counts, targets, limits).weights if targets else start
-        total = float((weights * (held[0] + held[1])).sum())
-        return float((weights * held[0]).sum()) / total
-
-    whole, variance = share(answers, base), 0.0
-    for which, counts in enumerate(answers):
-        for cell in np.flatnonzero(counts):
-            size = sizes[stratum[cell]]
-            if size == 1:
-                continue
-            left = counts.copy()
-            left[cell] -= 1
-            held = (*answers[:which], left, *answers[which + 1 :])
-            start = np.where(stratum == stratum[cell], base * size / (size - 1), base)
-            variance += counts[cell] * (size - 1) / size * (share(held, start) - whole) ** 2
-    return float(np.sqrt(variance))

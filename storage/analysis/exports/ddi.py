@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from storage.analysis.dictionary import PUBLIC, Variable
+from storage.analysis.dictionary import PUBLIC, Variable, is_final_weight
 from storage.analysis.exports.microdata import Microdata, Progress
 from storage.analysis.exports.public_use import THRESHOLD
 from storage.analysis.exports.read_me import LABEL, paragraphs
@@ -82,8 +82,8 @@ def _study(root: ET.Element, data: Microdata) -> None:
     _add(collected, "sampProc", LABEL)
     _add(collected, "collMode", "Self-administered by mobile phone: USSD, SMS")
     _add(collected, "resInstru", "Structured questionnaire")
-    final = any(v.name == "weight" for v in data.variables)
-    _add(collected, "weight", "Final weight: weight." if final else "Base weights only; no final weight.")
+    final = [f"{v.label}: {v.name}." for v in data.variables if is_final_weight(v.name)]
+    _add(collected, "weight", " ".join(final) or "Base weights only; no final weight.")
 
     access = _add(_add(study, "dataAccs"), "useStmt")
     if about.contact:
@@ -96,7 +96,7 @@ def _study(root: ET.Element, data: Microdata) -> None:
 def _variable(described: ET.Element, data: Microdata, v: Variable, number: int) -> None:
     about = {"ID": f"V{number}", "name": v.name, "files": _FILE}
     about["intrvl"] = "contin" if v.kind == "number" else "discrete"
-    if v.name.startswith("weight"):
+    if v.name.startswith("weight") or is_final_weight(v.name):
         about["wgt"] = "wgt"
     var = _add(described, "var", **about)
     _add(var, "labl", v.label)

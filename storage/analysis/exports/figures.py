@@ -1,11 +1,12 @@
-"""The published figures as a table for people: estimates.csv and estimates.xlsx, one row a figure.
+"""The published figures as tables for people: estimates.csv and estimates.xlsx, one row a figure.
 
+answers.csv, and a sheet of the workbook, have how people answered: one row an option of an item, national.
 Percentages as released, already rounded; a figure that may not be shown has empty cells and its mark.
 """
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from storage.analysis.estimates import Estimate
@@ -47,6 +48,16 @@ COLUMNS = {
     "mark": "Empty: shown; *, c, u: see marks",
     "notes": "What to know about this figure",
 }
+#: Of answers.csv; what has the name of a column above is the same.
+ANSWER_COLUMNS = {
+    **{name: COLUMNS[name] for name in ("wave", "period", "service", "service_label", "measure")},
+    "measure_label": COLUMNS["measure_label"],
+    "option": "Answer, by id",
+    "code": "Its code: 3 and 2 are positive answers, 1 and 0 negative",
+    "label": "Answer",
+    "percent": "Share of those with a valid answer who gave this one, per cent",
+    **{name: COLUMNS[name] for name in ("se", "low", "high", "n", "mark", "notes")},
+}
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 Cell = str | float | int | None
@@ -78,12 +89,32 @@ def _numbers(e: Estimate) -> list[Cell]:
     ]  # fmt: skip
 
 
+def answer_rows(release: Release, labels: Labels) -> Iterator[list[Cell]]:
+    """The cells of each answer, in the order of ANSWER_COLUMNS; None for an empty cell."""
+    for a in release.answers:
+        e = a.figure
+        yield [
+            e.wave, e.period, e.service, labels.service(e.service), e.measure, labels.measure(e.measure),
+            a.option, a.code, labels.answer(e.service, e.measure, a.option), *_numbers(e)[:5], e.mark,
+            "; ".join(e.notes),
+        ]  # fmt: skip
+
+
 def figures_csv(release: Release, labels: Labels) -> str:
     """estimates.csv: UTF-8, a heading, an empty cell for no value; safe to open in a spreadsheet."""
+    return _csv(COLUMNS, rows(release, labels))
+
+
+def answers_csv(release: Release, labels: Labels) -> str:
+    """answers.csv: likewise."""
+    return _csv(ANSWER_COLUMNS, answer_rows(release, labels))
+
+
+def _csv(columns: Iterable[str], table: Iterable[list[Cell]]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows(release, labels):
+    writer.writerow(columns)
+    for row in table:
         writer.writerow([_safe(cell) for cell in row])
     return out.getvalue()
 
@@ -109,22 +140,29 @@ def write_figures_xlsx(release: Release, labels: Labels, path: Path) -> None:
         for n, (name, text) in enumerate(_about(release)):
             about.write_string(n, 0, name, bold)
             about.write_string(n, 1, text)
-        sheet = book.add_worksheet("Figures")
-        sheet.freeze_panes(1, 0)
-        for column, name in enumerate(COLUMNS):
-            sheet.write_string(0, column, name, bold)
-        n = 0
-        for n, row in enumerate(rows(release, labels), 1):
-            for column, cell in enumerate(row):
-                if isinstance(cell, str):
-                    sheet.write_string(n, column, cell)
-                elif cell is not None:
-                    sheet.write_number(n, column, cell)
-        sheet.autofilter(0, 0, n, len(COLUMNS) - 1)
+        sheets = [("Figures", COLUMNS, rows(release, labels))]
+        if release.answers:
+            sheets.append(("Answers", ANSWER_COLUMNS, answer_rows(release, labels)))
+        for title, names, table in sheets:
+            sheet = book.add_worksheet(title)
+            sheet.freeze_panes(1, 0)
+            for column, name in enumerate(names):
+                sheet.write_string(0, column, name, bold)
+            n = 0
+            for n, row in enumerate(table, 1):
+                for column, cell in enumerate(row):
+                    if isinstance(cell, str):
+                        sheet.write_string(n, column, cell)
+                    elif cell is not None:
+                        sheet.write_number(n, column, cell)
+            sheet.autofilter(0, 0, n, len(names) - 1)
         columns = book.add_worksheet("Columns")
         columns.set_column(0, 0, 20)
         columns.set_column(1, 1, 80)
-        for n, (name, text) in enumerate(COLUMNS.items()):
+        explained = list(COLUMNS.items())
+        if release.answers:  # on their sheet some columns are others, and "percent" is of one answer
+            explained += [(f"Answers: {k}", t) for k, t in ANSWER_COLUMNS.items() if COLUMNS.get(k) != t]
+        for n, (name, text) in enumerate(explained):
             columns.write_string(n, 0, name, bold)
             columns.write_string(n, 1, text)
 
@@ -145,7 +183,8 @@ def _about(release: Release) -> list[tuple[str, str]]:
         (
             "Rules",
             f"Not shown: fewer than {rules.disclosure.least} respondents, all answers alike in a group under "
-            f"{rules.disclosure.group}, or needed to hide such a figure; then the NCHS standard for "
+            f"{rules.disclosure.group}, an answer given by fewer than {rules.disclosure.least}, or needed to "
+            f"hide such a figure; then the NCHS standard for "
             f"proportions (n and effective n at least {rules.display.n}, width of the interval under "
             f"{rules.display.wide}). Counts are rounded to {rules.disclosure.rounding}.",
         ),

@@ -7,47 +7,61 @@ the probabilities of sample and blocks.
 
 import json
 from collections.abc import Callable, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, func, null, select
 
 from flows.instrument import Instrument
-from storage.analysis.dictionary import PUBLIC, PUBLIC_DISPOSITIONS, Variable, key_variables
+from storage.analysis.counted import SIMULATOR
+from storage.analysis.dictionary import (
+    PUBLIC,
+    PUBLIC_DISPOSITIONS,
+    Variable,
+    is_final_weight,
+    key_variables,
+)
 from storage.analysis.exports.answers import Answers, UnknownCode, codes_of, is_marked
 from storage.analysis.exports.asked import Asked, ExportError, ids
-from storage.models import UNFINISHED, WITHDRAWN
+from storage.models import UNFINISHED, WITHDRAWN, Interview, Response, table_of
+from storage.sample import drawn
+
+_interview, _response = table_of(Interview), table_of(Response)
 
 Row = tuple[Any, ...]
 
 MARKS = "its marks"  # column of the rows kept; no variable has a space in its name
 
 
-def wanted(instrument: Instrument, asked: Asked) -> tuple[str, dict[str, Any]]:
-    """Of `interview i`. Never those withdrawn: of them nothing leaves the house."""
-    which = f"i.counted AND i.disposition <> '{WITHDRAWN}' AND SUBSTR(i.instrument, 1, :length) = :instrument"
-    given: dict[str, Any] = {"instrument": f"{instrument.id}@", "length": len(instrument.id) + 1}
+def _wanted(instrument: Instrument, asked: Asked, simulated: bool) -> list[ColumnElement[bool]]:
+    """Never those withdrawn: of them nothing leaves the house. simulated: those nobody dialled for, too."""
+    c, ours = _interview.c, f"{instrument.id}@"
+    found = [c.counted, c.disposition != WITHDRAWN, func.substr(c.instrument, 1, len(ours)) == ours]
     if asked.variant == PUBLIC:
-        which += f" AND i.disposition IN ({', '.join(repr(d) for d in PUBLIC_DISPOSITIONS)})"
+        found.append(c.disposition.in_(PUBLIC_DISPOSITIONS))
     if asked.wave is not None:
-        which += " AND i.wave = :wave"
-        given["wave"] = asked.wave
-    return which, given
+        found.append(c.wave == asked.wave)
+    if not simulated:
+        found.append(c.aggregator.is_distinct_from(SIMULATOR))
+    return found
+
+
+def count_interviews(db: Connection, instrument: Instrument, asked: Asked, simulated: bool) -> int:
+    """How many are asked for."""
+    query = select(func.count()).select_from(_interview).where(*_wanted(instrument, asked, simulated))
+    return int(db.execute(query).scalar_one())
 
 
 def check_instrument(db: Connection, instrument: Instrument, asked: Asked) -> None:
     """Raises ExportError if interviews asked for are on another questionnaire: they would be left out."""
-    which = "counted AND disposition <> :withdrawn AND SUBSTR(instrument, 1, :length) <> :instrument"
-    given = {"withdrawn": WITHDRAWN, "instrument": f"{instrument.id}@", "length": len(instrument.id) + 1}
+    c, ours = _interview.c, f"{instrument.id}@"
+    which = [c.counted, c.disposition != WITHDRAWN, func.substr(c.instrument, 1, len(ours)) != ours]
     if asked.wave is not None:
-        which += " AND wave = :wave"
-        given["wave"] = asked.wave
-    found = db.execute(
-        text(f"SELECT DISTINCT wave, instrument FROM interview WHERE {which} ORDER BY wave, instrument"),
-        given,
-    ).all()
+        which.append(c.wave == asked.wave)
+    query = select(c.wave, c.instrument).distinct().where(*which).order_by(c.wave, c.instrument)
+    found = db.execute(query).all()
     if not found:
         return
     others = ", ".join(f"{wave} ({reference})" for wave, reference in found)
@@ -67,22 +81,25 @@ _READ = ("interview", "respondent", "wave", "instrument", "language", "mode", "d
          "blocks", "probabilities", "marks")  # fmt: skip
 
 
-def select_interviews(numbers: int, asked: Asked) -> str:
-    """SELECT and FROM. Marks hold all answers but numbers, of which they have the group."""
-    columns = ["i.id AS interview", *(f"i.{name}" for name in _READ[1:])]
-    tables = "interview i"
+def select_interviews(instrument: Instrument, asked: Asked) -> Select[Any]:
+    """What `Turned` takes. Marks hold all answers but numbers, of which they have the group."""
+    c = _interview.c
+    tables: FromClause = _interview
+    columns: list[ColumnElement[Any]] = [c.id.label("interview"), *(c[name] for name in _READ[1:])]
     if asked.variant == PUBLIC:  # a weight would tell the stratum
-        columns.append("NULL")
+        columns.append(null().label("probability"))
     else:
-        columns.append("CASE WHEN s.probability > 0 AND s.excluded IS NULL THEN s.probability END")
-        tables += " LEFT JOIN sample_number s ON s.wave = i.wave AND s.respondent = i.respondent"
-    for n in range(numbers):
-        columns.append(f"n{n}.number")
-        tables += (
-            f" LEFT JOIN response n{n}"
-            f" ON n{n}.interview = i.id AND n{n}.item = :item_{n} AND NOT n{n}.retracted"
-        )
-    return f"SELECT {', '.join(columns)} FROM {tables}"
+        sample = drawn(asked.wave).subquery()
+        mine = (sample.c.wave == c.wave) & (sample.c.respondent == c.respondent)
+        tables = tables.outerjoin(sample, mine)
+        columns.append(sample.c.probability)
+    for item in instrument.items:
+        if item.kind == "number":
+            given = _response.alias()
+            mine = (given.c.interview == c.id) & (given.c.item == item.id) & ~given.c.retracted
+            tables = tables.outerjoin(given, mine)
+            columns.append(given.c.number.label(f"number {item.index}"))
+    return select(*columns).select_from(tables).where(*_wanted(instrument, asked, asked.simulated))
 
 
 class Turned:
@@ -132,7 +149,7 @@ class Turned:
         if name in ("began_on", "began_month"):
             began, length = self.at["began_at"], 10 if name == "began_on" else 7
             return lambda row: _day(row[began])[:length]
-        if name == "weight":
+        if is_final_weight(name):
             return lambda row: None  # put in afterwards
         if name == "weight_base":
             return self.base
@@ -157,9 +174,9 @@ class Turned:
         return 1.0 if probability is None else 1 / probability
 
 
-def _day(at: Any) -> str:
-    """The day, UTC, of a time as a driver gives it: text on SQLite, aware on PostgreSQL."""
-    return at[:10] if isinstance(at, str) else at.astimezone(UTC).date().isoformat()
+def _day(at: datetime) -> str:
+    """The day, UTC."""
+    return at.astimezone(UTC).date().isoformat()
 
 
 @lru_cache(4096)

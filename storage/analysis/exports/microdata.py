@@ -21,7 +21,7 @@ from operator import getitem, itemgetter
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
 from flows.instrument import Instrument
 from storage.analysis.dictionary import (
@@ -35,8 +35,16 @@ from storage.analysis.dictionary import (
 )
 from storage.analysis.exports.answers import WITHHELD, codes_of, is_marked
 from storage.analysis.exports.asked import Asked, ExportError, Progress, Values, export_id
-from storage.analysis.exports.interviews import MARKS, Row, Turned, kept_apart, select_interviews, wanted
-from storage.analysis.exports.public_use import Protection, protect
+from storage.analysis.exports.final_weights import stored_weights
+from storage.analysis.exports.interviews import (
+    MARKS,
+    Row,
+    Turned,
+    count_interviews,
+    kept_apart,
+    select_interviews,
+)
+from storage.analysis.exports.public_use import Protection, even_out, protect
 from storage.database import reading
 
 __all__ = [
@@ -52,7 +60,6 @@ __all__ = [
 ]
 
 _BATCH = 2000
-_SIMULATOR = "simulator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +158,8 @@ def collect(
     """The rows that `asked` names, in a temporary file in `folder` until the block ends.
 
     key: what ids are made with, the pseudonym key. weights: a CSV file `interview,weight` with the final
-    weight by the database's interview id. Raises ExportError, DictionaryError.
+    weight by the database's interview id; None: those of the waves' releases, where they have some.
+    Raises ExportError, DictionaryError.
     """
     told = progress or (lambda what, done, total: None)
     about = about or Values()
@@ -159,9 +167,12 @@ def collect(
         raise ExportError(f"variant {asked.variant!r} is unknown; give one of {', '.join(VARIANTS)}")
     if asked.language and asked.language not in instrument.languages:
         raise ExportError(f"language {asked.language!r} is unknown; known: {', '.join(instrument.languages)}")
-    variables = file_variables(
-        instrument, asked.variant, weighted=weights is not None, values=about.inserted()
-    )
+    final, stored = {"weight": "Final weight"}, None
+    if weights is None:
+        with reading(engine) as db:
+            stored = stored_weights(db, instrument, asked.wave)
+        final = {} if stored is None else stored.labels(evened=asked.variant == PUBLIC)
+    variables = file_variables(instrument, asked.variant, final=final, values=about.inserted())
     with (
         tempfile.TemporaryDirectory(dir=folder, prefix=".collected.") as place,
         closing(sqlite3.connect(Path(place) / "rows", isolation_level=None)) as spool,
@@ -171,10 +182,13 @@ def collect(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -65536; BEGIN"
         )
         _create(spool, variables, asked)
-        weighed = _load_weights(spool, weights)
+        spool.execute(_WEIGHTS)
+        _load_weights(spool, weights)
         with reading(engine) as db:
-            simulated = _fill(db, spool, instrument, variables, asked, key, weighed, told)
-        if weighed and spool.execute("SELECT COUNT(weight) FROM wide").fetchone()[0] == 0:
+            if stored is not None:
+                stored.put_aside(db, spool)
+            simulated = _fill(db, spool, instrument, variables, asked, key, bool(final), told)
+        if weights is not None and spool.execute("SELECT COUNT(weight) FROM wide").fetchone()[0] == 0:
             raise ExportError(
                 f"{weights}: none of its interviews is in this export; see that its ids are those of the"
                 " column interview in interviews_wide"
@@ -183,7 +197,9 @@ def collect(
         if asked.variant == PUBLIC:
             keys = [v.name for v in key_variables(variables)]
             withheld = missing_codes(instrument)["withheld"]
-            protection = protect(spool, keys, withheld, weight="weight" if weighed else "")
+            protection = protect(spool, keys, withheld, weights=tuple(final))
+            if stored is not None:
+                even_out(spool, keys, tuple(final))
             for variable in key_variables(variables):
                 _withhold(spool, variable, withheld)
         spool.execute("CREATE UNIQUE INDEX ids ON wide (interview)")
@@ -214,36 +230,33 @@ def _fill(
     asked: Asked, key: bytes, weighed: bool, told: Progress,
 ) -> int:  # fmt: skip
     """Interviews into the spool; how many simulated ones were left out."""
-    which, given = wanted(instrument, asked)
-    kept = which if asked.simulated else f"{which} AND COALESCE(i.aggregator, '') <> '{_SIMULATOR}'"
-    total, everyone = (
-        int(db.execute(text(f"SELECT COUNT(*) FROM interview i WHERE {of}"), given).scalar_one())
-        for of in (kept, which)
-    )
-    numbers = [item.id for item in instrument.items if item.kind == "number"]
-    given |= {f"item_{n}": item for n, item in enumerate(numbers)}
-    query = text(f"{select_interviews(len(numbers), asked)} WHERE {kept}")
+    total, everyone = (count_interviews(db, instrument, asked, kept) for kept in (asked.simulated, True))
+    query = select_interviews(instrument, asked)
     turned = Turned(db, instrument, variables, asked, key)
     places = ", ".join("?" * len(turned.columns))
     done = 0
-    with closing(db.execute(query, given, execution_options={"yield_per": _BATCH})) as result:
+    with closing(db.execute(query, execution_options={"yield_per": _BATCH})) as result:
         # Closed also when it fails: it holds a cursor of the server.
         told("collecting", 0, total)
         for partition in result.partitions(_BATCH):  # without a size, SQLAlchemy 2.1 gives all at once
             rows = [turned(tuple(row)) for row in partition]
             if weighed:
-                _weigh(spool, turned.columns.index("weight"), partition, rows)
+                _weigh(spool, turned.columns, partition, rows)
             spool.executemany(f"INSERT INTO wide VALUES ({places})", rows)
             done += len(rows)
             told("collecting", done, total)
     return everyone - total
 
 
-def _weigh(spool: sqlite3.Connection, at: int, interviews: Sequence[Any], rows: Sequence[list[Any]]) -> None:
-    """Put the final weights of `interviews`, by the database's ids, into their rows, as cell `at`."""
+def _weigh(
+    spool: sqlite3.Connection, columns: Sequence[str], interviews: Sequence[Any], rows: Sequence[list[Any]]
+) -> None:
+    """Put the final weights of `interviews`, by the database's ids, into their rows of `columns`."""
+    at = {name: n for n, name in enumerate(columns)}
     for interview, row in zip(interviews, rows, strict=True):
-        found = spool.execute("SELECT weight FROM weights WHERE interview = ?", (interview.interview,))
-        row[at] = next((w for (w,) in found), None)
+        found = spool.execute("SELECT name, weight FROM weights WHERE interview = ?", (interview.interview,))
+        for name, weight in found:
+            row[at[name]] = weight
 
 
 # ---------------------------------------------------------------- the spool
@@ -280,11 +293,14 @@ def _named(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _load_weights(spool: sqlite3.Connection, path: Path | None) -> bool:
+#: By the database's interview id, and the column of the file that the weight goes into.
+_WEIGHTS = "CREATE TABLE weights (interview TEXT, name TEXT, weight REAL, PRIMARY KEY (interview, name))"
+
+
+def _load_weights(spool: sqlite3.Connection, path: Path | None) -> None:
     """Read `interview,weight`. Raises ExportError naming file, row and fault."""
     if path is None:
-        return False
-    spool.execute("CREATE TABLE weights (interview TEXT PRIMARY KEY, weight REAL)")
+        return
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             read = csv.reader(file)
@@ -295,7 +311,7 @@ def _load_weights(spool: sqlite3.Connection, path: Path | None) -> bool:
                     interview, weight = row
                     if not 0 < float(weight) < float("inf"):
                         raise ValueError
-                    spool.execute("INSERT INTO weights VALUES (?, ?)", (interview, float(weight)))
+                    spool.execute("INSERT INTO weights VALUES (?, 'weight', ?)", (interview, float(weight)))
                 except ValueError:
                     raise ExportError(
                         f"{path}: row {number}: give an interview id and a number above 0"
@@ -304,4 +320,3 @@ def _load_weights(spool: sqlite3.Connection, path: Path | None) -> bool:
                     raise ExportError(f"{path}: row {number}: this interview has a weight already") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ExportError(f"{path}: cannot be read: {error}") from None
-    return True

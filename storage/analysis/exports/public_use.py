@@ -10,6 +10,9 @@
  5. A wave with fewer than ten interviews in all stays out of the file.
  6. A final weight would tell the cell that somebody was taken out of. So those with something withheld get
     the mean of their weights, in the wave, which leaves the wave's sum as it was.
+ 7. The final weight of a release would tell more than the file does: the stratum, or an answer that a margin
+    uses and the file leaves out, such as disability. So after that everybody has the mean of their cell. A
+    file of weights given with `--weights` is the office's own, and is taken as it is.
 
 Always whole cells: a part of one would leave the rest smaller. What stands in a cell after step 1 or 2
 either had ten already or goes on to the next step, so no step makes a new small cell.
@@ -34,12 +37,16 @@ class Protection:
 
 
 def protect(
-    db: sqlite3.Connection, keys: Sequence[str], code: int, threshold: int = THRESHOLD, weight: str = ""
+    db: sqlite3.Connection,
+    keys: Sequence[str],
+    code: int,
+    threshold: int = THRESHOLD,
+    weights: Sequence[str] = (),
 ) -> Protection:
     """Apply the rule to the table `wide`.
 
     keys: its columns of region, age group and sex, as far as there are; code: what stands for withheld;
-    weight: the column of the final weight, if there is one.
+    weights: the columns of final weights, if there are any.
     """
     named = [_named(k) for k in keys]
     # Age first, for a region is what most readers look for; sex last.
@@ -52,7 +59,7 @@ def protect(
         k: db.execute(f"SELECT COUNT(*) FROM wide WHERE {n} = ?", (code,)).fetchone()[0]
         for k, n in zip(keys, named, strict=True)
     }
-    if weight and named:
+    for weight in weights if named else ():
         hidden = " OR ".join(f"{n} = {code}" for n in named)
         # All means first: taken while they are put in, each would count those before it twice.
         means = db.execute(
@@ -64,6 +71,28 @@ def protect(
             means,
         )
     return Protection(withheld, left_out)
+
+
+def even_out(
+    db: sqlite3.Connection, keys: Sequence[str], weights: Sequence[str], threshold: int = THRESHOLD
+) -> None:
+    """Step 7: the mean of its cell for each weight; cells with fewer than ten weights have one together."""
+    cell = ", ".join(["wave", *map(_named, keys)])
+    same = " AND ".join(f"wide.{k} IS s.{k}" for k in ["wave", *map(_named, keys)])
+    for weight in map(_named, weights):
+        db.execute(
+            f"CREATE TEMP TABLE cells AS SELECT {cell}, AVG({weight}) AS mean, COUNT({weight}) AS n,"
+            f" SUM({weight}) AS total FROM wide GROUP BY {cell}"
+        )
+        db.execute(
+            f"UPDATE cells SET mean = (SELECT SUM(s.total) / SUM(s.n) FROM cells s"
+            f" WHERE s.wave = cells.wave AND s.n < {threshold}) WHERE n < {threshold}"
+        )
+        db.execute(f"CREATE INDEX temp.cell ON cells ({cell})")
+        db.execute(
+            f"UPDATE wide SET {weight} = (SELECT s.mean FROM cells s WHERE {same}) WHERE {weight} IS NOT NULL"
+        )
+        db.execute("DROP TABLE cells")
 
 
 def _withhold(

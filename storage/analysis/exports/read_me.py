@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from storage.analysis.dictionary import PUBLIC, key_variables, missing_codes
+from storage.analysis.dictionary import PUBLIC, is_final_weight, key_variables, missing_codes
 from storage.analysis.exports.microdata import Microdata
 from storage.analysis.exports.public_use import THRESHOLD
 
@@ -47,7 +47,7 @@ def paragraphs(data: Microdata) -> Iterator[str]:
     yield (
         "weight_base is 1 over the probability of being asked; weight_BLOCK also counts the probability with"
         " which that block was drawn: use it with the items of the block."
-        + (" weight is the final weight." if any(v.name == "weight" for v in data.variables) else "")
+        + "".join(f" {v.name}: {v.label}." for v in data.variables if is_final_weight(v.name))
     )
     yield LABEL
     if data.asked.variant == PUBLIC:

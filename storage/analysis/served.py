@@ -1,0 +1,83 @@
+"""Tables that queries were answered with: out beside the versions of a wave, though no version holds them.
+
+Each is taken for a small release of its own: same wave, version, rules and interviews as the version that it
+was protected with, its figures alone. So whatever heeds earlier versions heeds answers too (`differencing`,
+`release.marked`). Their figures are kept for that, in `query_log`: they went through the rules of a release
+and hold nothing of a person.
+
+Answers and versions of a wave come out one after the other: whoever has one ready takes the wave's turn, and
+lets it out only if nothing else came out since it was begun (`turn`).
+"""
+
+import json
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Connection, Engine, select
+
+from storage.analysis.estimates import Estimate
+from storage.analysis.release import Release, estimate_of
+from storage.database import among, reading, take_turn, writing
+from storage.models import QueryLog, table_of
+
+QUERY, DONE = "query", "done"  # kind and state of a row that is an answer
+
+_log = table_of(QueryLog)
+
+
+class ComeBetween(Exception):
+    """Another answer or version came out meanwhile: begin again with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What the next version of a wave has to heed beside the versions before it."""
+
+    tables: tuple[Release, ...] = ()
+    #: On the new version's interviews: figures that are out in tables which it does not hold.
+    known: tuple[Estimate, ...] = ()
+    #: The version is put in its place within. Raises ComeBetween.
+    turn: Callable[[], AbstractContextManager[object]] = nullcontext
+
+
+def served_ids(engine: Engine, wave: str) -> frozenset[str]:
+    """The questions about this wave that a table was answered to."""
+    with reading(engine) as db:
+        return _ids(db, wave)
+
+
+def tables_served(engine: Engine, ids: Collection[str], versions: Sequence[Release]) -> list[Release]:
+    """These questions' answers, oldest first. versions: the wave's that are out."""
+    with reading(engine) as db:
+        query = select(_log.c.answer).where(among(db, _log.c.id, ids)).order_by(_log.c.answered_at, _log.c.id)
+        rows = list(db.execute(query).scalars()) if ids and versions else []
+    by_number = {r.version: r for r in versions}
+    found = []
+    for row in rows:
+        data = json.loads(row)
+        beside = by_number.get(data["version"])
+        base = beside or versions[-1]
+        # Rows of earlier software do not say their interviews; those of a version that is gone are not known.
+        material = data.get("material", beside.material if beside else "")
+        figures = tuple(estimate_of(e) for e in data["figures"])
+        found.append(replace(base, version=data["version"], material=material, estimates=figures, answers=()))
+    return found
+
+
+@contextmanager
+def turn(engine: Engine, wave: str, seen: Collection[str]) -> Iterator[Connection]:
+    """One transaction in which nobody else lets out anything of the wave. seen: `served_ids` as what comes
+    out now was made. Raises ComeBetween if there are others by now."""
+    with writing(engine) as db:
+        take_turn(db, f"served {wave}")
+        if _ids(db, wave) != seen:
+            raise ComeBetween(f"wave {wave}: a query was answered meanwhile")
+        yield db
+
+
+def _ids(db: Connection, wave: str) -> frozenset[str]:
+    query = select(_log.c.id).where(
+        _log.c.wave == wave, _log.c.kind == QUERY, _log.c.state == DONE, _log.c.answer.is_not(None)
+    )
+    return frozenset(db.execute(query).scalars())

@@ -1,0 +1,172 @@
+"""Final weights: from a release to the analyst's view and the files, and out again with a withdrawal."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+from sqlalchemy import Engine, text, update
+
+from storage.analysis.dictionary import PUBLIC, SCIENTIFIC
+from storage.analysis.estimates import Estimate
+from storage.analysis.exports.formats import export_files
+from storage.analysis.exports.microdata import Asked, export_id
+from storage.analysis.making import material_of
+from storage.analysis.margins import load_margins
+from storage.analysis.plan import ReleasePlan
+from storage.analysis.raking import Limits
+from storage.analysis.release import Margin, Release, ReleaseError, Rules, make
+from storage.analysis.released import keep_release
+from storage.analysis.table import respondent_weights, table_16_6_2
+from storage.analysis.weights import final_weights, keep_weights, remade_weights
+from storage.database import migrate, open_engine, reading, writing
+from storage.models import Interview, table_of
+from storage.respondents import erase
+from tests.estimation_material import anybody, put
+from tests.results_material import instrument, margins_file, people
+
+KEY = b"k" * 32
+
+
+def released(engine: Engine, version: int, plan: ReleasePlan, estimates: Sequence[Estimate] = ()) -> Release:
+    """A release of the wave that the database knows."""
+    margins = plan.margins.tables if plan.margins else ()
+    release = Release(
+        wave="w", version=version, issued="2026-11-20", reason="-", instrument="x@1", owner="Office",
+        contact="0800", licence="-", weighted=bool(margins), probability_sample=False, interviews=1,
+        margins=tuple(Margin(m.name, m.source, m.issued.isoformat()) for m in margins),
+        material=material_of(engine, instrument(), "w"), software="0", rules=Rules(),
+        estimates=make(estimates, Rules()),
+    )  # fmt: skip
+    with writing(engine) as db:
+        keep_release(db, release)
+    return release
+
+
+def weighted(engine: Engine, plan: ReleasePlan, version: int) -> None:
+    """A release with the weights of this plan; its figures are of no matter."""
+    released(engine, version, plan)
+    keep_weights(engine, final_weights(engine, instrument(), "w", plan, None), version)
+
+
+def shown(engine: Engine) -> dict[tuple[str, str], tuple[float | None, int | None]]:
+    """What analysts see: (respondent, block) -> final weight and version."""
+    view = "analytics.weight" if engine.dialect.name == "postgresql" else "analytics_weight"
+    with reading(engine) as db:
+        rows = db.execute(text(f"SELECT respondent, block, final_weight, release_version FROM {view}"))
+        return {(r[0], r[1]): (r[2], r[3]) for r in rows}
+
+
+def exported(
+    engine: Engine, folder: Path, variant: str = SCIENTIFIC, weights: Path | None = None
+) -> list[dict[str, str]]:
+    export_files(engine, instrument(), Asked(variant, "p"), KEY, folder, ["csv"], weights=weights)
+    with (folder / "wide.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_from_a_release_to_view_and_file_and_out_with_a_withdrawal(database_url: str, tmp_path: Path) -> None:
+    engine = open_engine(database_url)
+    migrate(engine, instrument())
+    names = put(engine, instrument(), people(300, seed=5))
+    margins = load_margins(margins_file(tmp_path), instrument())
+    assert set(shown(engine).values()) == {(None, None)}
+    weighted(engine, ReleasePlan(margins=margins, fewest=20), 1)
+    weighted(engine, ReleasePlan(), 2)  # has none: the first stays the newest that has
+    ours = respondent_weights(engine, instrument(), "w", margins=margins, fewest=20)["health"]
+    assert len(ours.pseudonyms) == 300 and ours.weight.sum() == pytest.approx(18_000_000)
+    told = dict(zip(ours.pseudonyms, ours.weight.tolist(), strict=True))
+    seen = shown(engine)
+    assert seen == {key: (told[key[0]], 1) for key in seen} and len(seen) == 3 * 300
+
+    rows = exported(engine, tmp_path / "s")
+    wanted = {export_id(KEY, Asked(SCIENTIFIC, "p"), "respondent", p): w for p, w in told.items()}
+    assert {r["respondent"]: float(r["weight"]) for r in rows} == wanted
+    with (tmp_path / "s" / "codebook.csv").open(encoding="utf-8") as file:
+        assert "Final weight of release w version 1" in file.read()
+    public = exported(engine, tmp_path / "p", PUBLIC)
+    assert sum(float(r["weight"]) for r in public) == pytest.approx(18_000_000)
+    cells = {(r["respondent_region"], r["age_group"], r["respondent_sex"], r["weight"]) for r in public}
+    assert len(cells) == len({cell[:3] for cell in cells})
+    (tmp_path / "own.csv").write_text("interview,weight\n" + "".join(f"{n:016x},2.5\n" for n in range(300)))
+    assert {r["weight"] for r in exported(engine, tmp_path / "o", weights=tmp_path / "own.csv")} == {"2.5"}
+
+    erase(engine, names[7], wave="w")
+    with reading(engine) as db:
+        kept = set(db.execute(text("SELECT interview FROM final_weight")).scalars())
+    assert kept == {f"{n:016x}" for n in range(300) if n != 7}
+    assert not [key for key in shown(engine) if key[0] == names[7]]
+    engine.dispose()
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    engine = open_engine(f"sqlite:///{tmp_path / 'record.sqlite3'}")
+    migrate(engine, instrument())
+    return engine
+
+
+def test_who_withdraws_before_they_are_written_has_none(engine: Engine, tmp_path: Path) -> None:
+    names = put(engine, instrument(), people(300, seed=5))
+    plan = ReleasePlan(margins=load_margins(margins_file(tmp_path), instrument()), fewest=20)
+    weights = final_weights(engine, instrument(), "w", plan, None)
+    weighted(engine, ReleasePlan(), 1)
+    erase(engine, names[3], wave="w")
+    for _ in range(2):  # again is the same
+        assert keep_weights(engine, weights, 1) == 300
+        with reading(engine) as db:
+            assert db.execute(text("SELECT COUNT(*) FROM final_weight")).scalar() == 299
+
+
+def test_drawn_blocks_have_a_weight_each(engine: Engine, tmp_path: Path) -> None:
+    """One in two was given health, the others government: a weight for the block given, and no other."""
+    chance = Random(2)
+    everybody = [anybody(instrument(), chance) for _ in range(300)]
+    for n, block in enumerate(("health", "government")):
+        others = ("education", "primary", "secondary", *{"health", "government"} - {block})
+        half = everybody[150 * n : 150 * (n + 1)]
+        given = [{i: a for i, a in answers.items() if not i.startswith(others)} for answers in half]
+        put(engine, instrument(), given, blocks=[block], probability=0.5, first=150 * n)
+    lines = [f"sex,made up,2026-01-01,sex,{sex},500," for sex in ("male", "female")]
+    (tmp_path / "m.csv").write_text("table,source,date,variables,category,total,joins\n" + "\n".join(lines))
+    plan = ReleasePlan(margins=load_margins(tmp_path / "m.csv", instrument()))
+    weights = final_weights(engine, instrument(), "w", plan, None)
+    assert weights is not None and set(weights.blocks) == {"health", "education", "government"}
+    weighted(engine, plan, 1)
+    held = {key: weight for key, (weight, _) in shown(engine).items() if weight is not None}
+    assert {block for _, block in held} == {"health", "government"}
+    for block in ("health", "government"):
+        assert sum(w for (_, b), w in held.items() if b == block) == pytest.approx(1000)
+    for row in exported(engine, tmp_path / "s"):
+        assert "weight" not in row and not row["final_weight_education"]
+        assert not (row["final_weight_health"] and row["final_weight_government"])
+    total = sum(float(r["final_weight_health"] or 0) for r in exported(engine, tmp_path / "p", PUBLIC))
+    assert total == pytest.approx(1000)
+
+
+def test_they_are_made_again_only_as_they_were(engine: Engine, tmp_path: Path) -> None:
+    put(engine, instrument(), people(300, seed=5))
+    margins = load_margins(margins_file(tmp_path), instrument())
+    plan = ReleasePlan(margins=margins, fewest=20)
+    table = table_16_6_2(engine, instrument(), "w", margins=margins, fewest=20)
+    release = released(engine, 1, plan, [e for e in table.estimates if not e.domain])
+
+    def again(given: ReleasePlan = plan, of: Release = release) -> int:
+        return keep_weights(engine, remade_weights(engine, instrument(), of, given), of.version)
+
+    assert again() == again() == 300
+    for given, of, said in (
+        (plan, replace(release, weighted=False), "version 1: was published unweighted"),
+        (replace(plan, probability_sample=True), release, "probability_sample = false; set it so"),
+        (ReleasePlan(), release, "was made with region, Made-up totals .*; give that file with --margins"),
+        (replace(plan, limits=Limits(0.9, 1.1)), release, "comes out as .* with these margins, caps and"),
+    ):
+        with pytest.raises(ReleaseError, match=said):
+            again(given, of)
+    interview = table_of(Interview)
+    with writing(engine) as db:
+        db.execute(update(interview).where(interview.c.id == f"{5:016x}").values(version=2))
+    with pytest.raises(ReleaseError, match="does not rest on the interviews that are here now"):
+        again()
