@@ -21,7 +21,8 @@ from sqlalchemy import BigInteger, Boolean, Connection, Double, TableClause, Tex
 from sqlalchemy.types import TypeEngine
 
 from flows.instrument import Instrument
-from storage.analysis.dictionary import INTERVIEW_LABELS, LONG_LABELS, Variable, view_variables
+from storage.analysis.columns import INTERVIEW_LABELS, LONG_LABELS
+from storage.analysis.dictionary import Variable, view_variables
 from storage.analysis.views import comment_of, named, quoted
 from storage.models import Moment
 

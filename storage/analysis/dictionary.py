@@ -27,9 +27,7 @@ from dataclasses import dataclass, field, replace
 
 from flows.instrument import NONRESPONSE, Instrument, Item, Language
 from flows.printed import condition_in_words
-from storage.analysis.columns import INTERVIEW_COLUMNS
-from storage.analysis.columns import INTERVIEW_LABELS as INTERVIEW_LABELS  # also for who asks here
-from storage.analysis.columns import LONG_LABELS as LONG_LABELS
+from storage.analysis.columns import INTERVIEW_COLUMNS, INTERVIEW_LABELS, LONG_LABELS
 
 #: Stable id -> code in files, and what it means. Never renumber one: files of two waves are put together.
 _DISPOSITIONS = {

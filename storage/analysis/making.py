@@ -31,6 +31,7 @@ from storage.database import reading
 from storage.models import Interview, table_of
 from storage.sample import drawn
 
+_ROWS = 20_000  # read at once
 _TRIES = 3  # at a table under which no interview changes
 
 
@@ -217,7 +218,7 @@ def material_of(
     query = select(c.id, c.version, c.respondent)
     query = query.where(*counted(instrument, wave, simulated)).order_by(c.id)
     with reading(engine) as db:
-        for rows in db.execute(query, execution_options={"yield_per": 20_000}).partitions():
+        for rows in db.execute(query, execution_options={"yield_per": _ROWS}).partitions(_ROWS):
             kept = rows if draw is None else [row for row in rows if row.respondent in draw]
             seen.update("".join(f"{row.id} {row.version}\n" for row in kept).encode())
     return seen.hexdigest()

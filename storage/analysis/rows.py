@@ -229,14 +229,17 @@ def release_rows(db: Connection) -> Sequence[Mapping[str, Any]]:
 
 
 def wave_rows(db: Connection) -> Sequence[Row[Any]]:
-    """Of each wave and instrument: counted interviews, first beginning, last hop."""
+    """Of each wave and instrument: interviews counted and not made up, first beginning, last hop."""
     c = _interview.c
     return db.execute(
         select(
             c.wave, c.instrument, func.count().label("interviews"), func.min(c.began_at).label("first"),
             func.max(c.last_at).label("last"),
         )
-        .where(c.counted, c.disposition != WITHDRAWN, c.instrument.is_not(None))
+        .where(
+            c.counted, c.disposition != WITHDRAWN, c.instrument.is_not(None),
+            c.aggregator.is_distinct_from(SIMULATOR),
+        )
         .group_by(c.wave, c.instrument)
         .order_by(c.wave, c.instrument)
     ).all()  # fmt: skip

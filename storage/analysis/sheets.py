@@ -168,7 +168,7 @@ def _copied(db: Connection, query: Select[Any]) -> Iterator[bytes]:
 
 def _fetched(db: Connection, query: Select[Any]) -> Iterator[bytes]:
     result = db.execute(query, execution_options={"yield_per": _ROWS_AT_ONCE})
-    for rows in result.partitions():
+    for rows in result.partitions(_ROWS_AT_ONCE):
         yield "".join(f"{row[0]}\n" for row in rows).encode("ascii")
 
 
