@@ -42,7 +42,10 @@ def children(pid: int) -> dict[str, int]:
     """The supervisor's children by what they are."""
     found = {}
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        words = Path(f"/proc/{child}/cmdline").read_bytes().decode().rstrip("\0").split("\0")
+        try:
+            words = Path(f"/proc/{child}/cmdline").read_bytes().decode().rstrip("\0").split("\0")
+        except FileNotFoundError:  # it ended since
+            continue
         found["live store" if "valkey" in words[0] else words[-1]] = int(child)
     return found
 

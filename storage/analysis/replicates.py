@@ -101,10 +101,10 @@ def replicate_check(
             replicated[id(file)] = _replicate(file, targets, limits, groups, block, told)
         ours = replicated[id(file)]
         states = item_states(instrument, service, [(s.group.instrument, s.marks) for s in sheets])
-        shares = {
-            item: ours.shares(ours.held(state == POSITIVE_STATE), ours.held(state == NEGATIVE))
-            for item, state in states.of.items()
-        }
+        shares = {}
+        for item in states.of:
+            side = states.sides(item)
+            shares[item] = ours.shares(ours.held(side == POSITIVE_STATE), ours.held(side == NEGATIVE))
         if states.attributes:
             shares[ATTRIBUTES] = np.mean([shares[item] for item in states.attributes], axis=0)
         shares[OVERALL] = shares[states.overall]

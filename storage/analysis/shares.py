@@ -71,12 +71,16 @@ class States:
                 by_state[item][:, _side(code)] += by_option[item][:, place]
         return by_state, by_option
 
+    def sides(self, item: str) -> Ints:
+        """Of each row: NEGATIVE, POSITIVE_STATE, or -1 without a valid answer to the item."""
+        side = [-1] * _OPTIONS + [_side(code) for _, code in self.options[item]]
+        return np.array(side, dtype=np.int64)[self.of[item]]
+
     def patterns(self, cell: Ints, cells: int) -> Patterns:
         """The joint answers to the attributes, which the covariance of their shares needs."""
         joint = np.zeros(len(cell), dtype=np.int64)
         for item in self.attributes:
-            digit = [0] * _OPTIONS + [1 + _side(code) for _, code in self.options[item]]
-            joint = joint * 3 + np.array(digit, dtype=np.int64)[self.of[item]]
+            joint = joint * 3 + 1 + self.sides(item)
         kinds = 3 ** len(self.attributes)
         some = (cell >= 0) & (joint > 0)
         key, n = np.unique(cell[some] * kinds + joint[some], return_counts=True)
