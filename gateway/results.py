@@ -41,7 +41,7 @@ from storage.analysis.release import Release
 log = logging.getLogger("dial16.results")
 
 _PAGES_KEPT = 64
-_VERSIONS = 12  # the newest, on a page of results; all are under /open-data
+_VERSIONS = 10  # the newest, on a page of results; all are under /open-data
 _PAGE_SECONDS = 300  # that a reader's browser, or a cache between, keeps a page without asking
 _FOR_GOOD = "public, max-age=31536000, immutable"
 

@@ -15,7 +15,7 @@ from gateway.results_table import Line, line_of
 from storage.analysis.estimates import OVERALL, Estimate
 from storage.analysis.labels import Labels
 
-MOST_WAVES = 12  # on a page: with 16 regions each takes some 2 kB of it
+MOST_WAVES = 10  # on a page: with 16 regions each takes some 2 kB of it
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,12 @@ def test_a_trend_runs_from_wave_to_wave() -> None:
     assert drawn.ribbon == "M25,45.1L75,20.8L75,29.2L25,54.9Z"
 
 
+@pytest.mark.parametrize(("waves", "crowded"), [(9, False), (10, True)])
+def test_shares_above_a_long_trend_do_not_touch(waves: int, crowded: bool) -> None:
+    drawn = charts.trend([(str(2010 + n), figure(400, 200)) for n in range(waves)])
+    assert drawn.crowded is crowded and not drawn.points[-1].spare
+
+
 def test_a_wave_that_is_hidden_or_lacks_a_figure_breaks_the_line() -> None:
     shown, hidden = figure(400, 200), figure(400, 200, "c")
     drawn = charts.trend([("1", shown), ("2", hidden), ("3", shown), ("4", shown), ("5", None)])
