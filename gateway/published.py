@@ -1,8 +1,8 @@
 """What has been published, read from the releases' folder for the pages: nothing else, and never the record.
 
-A release never changes once it is out, so what was read of one is kept: a summary of each, the figures of
-the few last asked for, and of some more those that a trend by group is drawn from. Which there are is looked
-up each time: a new one is on the page at once.
+A release never changes once it is out, so what was read of one is kept: of each what a trend is drawn from,
+of the few last asked for all figures. Which there are is looked up each time: a new one is on the page at
+once.
 """
 
 import logging
@@ -19,22 +19,22 @@ log = logging.getLogger("dial16.published")
 
 SUMS = "SHA256SUMS"
 _KEPT = 4  # releases with all their figures, some 5 MB each
-_GROUPS_KEPT = 32  # releases with the figures of their groups alone, some 0.1 MB each
 
 
 @dataclass(frozen=True, slots=True)
 class Edition:
-    """One version of one wave, without its breakdowns."""
+    """One version of one wave: what stays in memory of each, some 0.1 MB."""
 
     wave: str
     version: int
     issued: str
     reason: str
     interviews: int
-    weighted: bool  # to the population, or by the draw
+    weighted: bool  # to the population
     simulated: int
     period: str
     national: tuple[Estimate, ...]
+    groups: tuple[Estimate, ...]  # overall satisfaction by one variable, of every service
     newest: bool  # of its wave
 
 
@@ -45,7 +45,6 @@ class Published:
         self._folder = folder
         self._editions: dict[tuple[str, int], Edition | None] = {}
         self._releases: OrderedDict[tuple[str, int], Release] = OrderedDict()
-        self._groups: OrderedDict[tuple[str, int], tuple[Estimate, ...]] = OrderedDict()
         self._lock = Lock()
 
     def editions(self) -> tuple[Edition, ...]:
@@ -65,23 +64,6 @@ class Published:
         """That version with all its figures; None if there is none, or none that can be read."""
         with self._lock:
             return self._release(wave, version) if self._is_there(wave, version) else None
-
-    def groups(self, wave: str, version: int) -> tuple[Estimate, ...]:
-        """Overall satisfaction by one variable, of every service; () if there is no such version."""
-        with self._lock:
-            key = (wave, version)
-            if key not in self._groups:
-                # read beside the releases kept: a trend over many waves would push them all out
-                release = self._releases.get(key) or self._read(wave, version)
-                if release is None:
-                    return ()
-                self._groups[key] = tuple(
-                    e for e in release.estimates if e.measure == OVERALL and len(e.domain) == 1
-                )
-                while len(self._groups) > _GROUPS_KEPT:
-                    self._groups.popitem(last=False)
-            self._groups.move_to_end(key)
-            return self._groups[key]
 
     def folder(self, wave: str, version: int) -> Path | None:
         """Where its files are."""
@@ -113,8 +95,12 @@ class Published:
 
     def _release(self, wave: str, version: int) -> Release | None:
         if (wave, version) not in self._releases:
-            release = self._read(wave, version)
-            if release is None:
+            if not self._is_there(wave, version):
+                return None
+            try:
+                release = load_release(wave_folder(self._folder, wave) / str(version))
+            except ReleaseError as error:
+                log.error("%s", error)
                 return None
             self._releases[wave, version] = release
             while len(self._releases) > _KEPT:
@@ -122,23 +108,15 @@ class Published:
         self._releases.move_to_end((wave, version))
         return self._releases[wave, version]
 
-    def _read(self, wave: str, version: int) -> Release | None:
-        if not self._is_there(wave, version):
-            return None
-        try:
-            return load_release(wave_folder(self._folder, wave) / str(version))
-        except ReleaseError as error:
-            log.error("%s", error)
-            return None
-
 
 def _summary(release: Release) -> Edition:
-    national = tuple(e for e in release.estimates if not e.domain)
     return Edition(
         wave=release.wave, version=release.version, issued=release.issued, reason=release.reason,
-        interviews=release.interviews, weighted=release.weighted or release.design_weighted,
-        simulated=release.simulated,
-        period=max((e.period for e in release.estimates), default=""), national=national, newest=False,
+        interviews=release.interviews, weighted=release.weighted, simulated=release.simulated,
+        period=max((e.period for e in release.estimates), default=""),
+        national=tuple(e for e in release.estimates if not e.domain),
+        groups=tuple(e for e in release.estimates if e.measure == OVERALL and len(e.domain) == 1),
+        newest=False,
     )  # fmt: skip
 
 

@@ -41,6 +41,7 @@ from storage.analysis.release import Release
 log = logging.getLogger("dial16.results")
 
 _PAGES_KEPT = 64
+_VERSIONS = 10  # the newest, on a page of results; all are under /open-data
 _PAGE_SECONDS = 300  # that a reader's browser, or a cache between, keeps a page without asking
 _FOR_GOOD = "public, max-age=31536000, immutable"
 
@@ -97,12 +98,14 @@ class ResultsPages:
         base = f"/results/{shown.wave}/{shown.version}"
         made = view(
             release, editions, service, self._instrument, labels, words, self._boundaries,
-            self._where, by, self.published.groups,
+            self._where, by,
         )  # fmt: skip
         chosen = made.trend.groups
+        listed = [e for n, e in enumerate(editions) if n < _VERSIONS or e is shown]
         page = self.render(
             "results.html", words, base if wave else "/results",
-            v=made, r=release, edition=shown, editions=editions, staff=False, hidden=(),
+            v=made, r=release, edition=shown, editions=listed, more=len(editions) > len(listed), staff=False,
+            hidden=(),
             query={"service": made.service, **({"by": chosen.by} if chosen else {})},
         )  # fmt: skip
         return self._keep(key, page), 200

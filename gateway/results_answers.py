@@ -4,12 +4,12 @@ A release says of each attribute, and of satisfaction overall, how many in a hun
 made before releases had that has no such figure, and its page shows the positive answers alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from flows.instrument import Instrument
 from gateway.pages.charts import written
-from gateway.pages.diverging import Diverging, Item, diverging, is_shown
+from gateway.pages.diverging import Diverging, Item, diverging, is_shown, together
 from gateway.pages.words import Words
 from gateway.results_table import Line, line_of, reasons
 from storage.analysis.estimates import ATTRIBUTES, OVERALL, Answer, Estimate
@@ -57,7 +57,7 @@ def answers_figure(
             by_measure.setdefault(answer.figure.measure, []).append(answer)
     figures = {e.measure: e for e in release.estimates if e.service == service and not e.domain}
     items: dict[str, Item] = {
-        measure: (_sentence(labels.measure(measure)), figures[measure], {a.code: a.figure for a in answers})
+        measure: (_sentence(labels.measure(measure)), figures[measure], _by_code(answers))
         for measure, answers in by_measure.items()
         if measure in figures
     }
@@ -76,7 +76,8 @@ def answers_figure(
         (row.label, e)
         for row in chart.rows
         if any(segment.code == "x" for segment in row.segments)
-        for e in by_label[row.label][2].values()
+        for options in by_label[row.label][2].values()
+        for e in options
         if not is_shown(e)
     ]
     return AnswersFigure(
@@ -89,13 +90,17 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def _by_code(answers: Iterable[Answer]) -> dict[int, list[Estimate]]:
+    found: dict[int, list[Estimate]] = {}
+    for answer in answers:
+        found.setdefault(answer.code, []).append(answer.figure)
+    return found
+
+
 def _line(item: Item, words: Words, whole: bool) -> AnswersLine:
     label, figure, chosen = item
-
-    def share(e: Estimate | None) -> str:
-        return words.bare(written(e, e.share)) if e is not None and is_shown(e) else ""
-
-    return AnswersLine(line_of(label, figure, words, whole), tuple(share(chosen.get(code)) for code in SIGNS))
+    shares = tuple(words.bare(together(chosen.get(code, ()))) for code in SIGNS)
+    return AnswersLine(line_of(label, figure, words, whole), shares)
 
 
 def _key(

@@ -13,7 +13,7 @@ from gateway.pages.words import Words
 from gateway.published import Edition
 from gateway.results_answers import AnswersFigure, answers_figure
 from gateway.results_table import Line, line_of, reasons, why_hidden
-from gateway.results_trend import Groups, TrendFigure, trend_figure
+from gateway.results_trend import TrendFigure, trend_figure
 from storage.analysis.estimates import ATTRIBUTES, OVERALL, Estimate
 from storage.analysis.labels import Labels
 from storage.analysis.release import Release
@@ -104,11 +104,10 @@ def view(
     boundaries: Boundaries | None,
     address: str = "",
     by: str = "",
-    groups: Groups | None = None,
 ) -> View:
     """The page of `service`, by default the release's first.
 
-    `address`: of the results on the web. `by`: the breakdown whose trend is asked for, out of `groups`.
+    `address`: of the results on the web. `by`: the breakdown whose trend is asked for.
     """
     services = list(dict.fromkeys(e.service for e in release.estimates))
     service = service if service in services else services[0]
@@ -139,9 +138,7 @@ def view(
         mean=line_of("", mean, words) if mean else Line("", "", "", "", "", True),
         mean_why=why_hidden(mean, words) if mean else words["why_u"],
         map=_map(release, service, instrument, labels, boundaries),
-        trend=trend_figure(
-            editions, service, labels, words, {f.id: f.title for f in figures[1:]}, by, groups
-        ),
+        trend=trend_figure(editions, service, labels, words, {f.id: f.title for f in figures[1:]}, by),
         margins=_margins(release),
         citation=citation(release, words, address),
     )

@@ -1,10 +1,11 @@
 """The waves of a service over time for the page: the national trend, and beside it that of each group.
 
 Every figure is one that a release published, of each wave's newest version; a figure that is hidden, or that
-a wave has not, leaves a gap in the line.
+a wave has not, leaves a gap in the line. Only the newest waves are on the page, so that it stays small; every
+release has a page of its own.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.pages import charts
@@ -14,8 +15,7 @@ from gateway.results_table import Line, line_of
 from storage.analysis.estimates import OVERALL, Estimate
 from storage.analysis.labels import Labels
 
-#: One-way figures of overall satisfaction of a release.
-Groups = Callable[[str, int], Sequence[Estimate]]
+MOST_WAVES = 10  # on a page: with 16 regions each takes some 2 kB of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,9 @@ class TrendFigure:
 
     trend: charts.Trend
     lines: tuple[Line, ...]
-    unweighted: bool  # some are
+    unweighted: bool  # some are not weighted to the population
     waves: tuple[str, ...]
+    left_out: int  # older waves
     choices: tuple[tuple[str, str], ...]
     groups: "GroupTrends | None"
 
@@ -57,25 +58,23 @@ def trend_figure(
     words: Words,
     breakdowns: Mapping[str, str],
     by: str = "",
-    groups: Groups | None = None,
 ) -> TrendFigure:
     """The trend of a service. breakdowns: variable -> its title; `by`: the one asked for, "" = none."""
-    figures = trend(editions, service, OVERALL)
+    every = trend(editions, service, OVERALL)
+    figures = every[-MOST_WAVES:]
     years = [edition.period for edition, _ in figures]
     rows = []
     for edition, e in figures:
         label = edition.period if years.count(edition.period) == 1 else edition.wave
         rows.append((label + ("" if edition.weighted else "*"), e))
-    choices = tuple(breakdowns.items()) if len(rows) > 1 and groups is not None else ()
+    choices = tuple(breakdowns.items()) if len(rows) > 1 else ()
     found = None
-    if groups is not None and by in dict(choices):
-        found = _groups(
-            [edition for edition, _ in figures], rows, service, labels, words, by, breakdowns[by], groups
-        )
+    if by in dict(choices):
+        found = _groups([edition for edition, _ in figures], rows, service, labels, words, by, breakdowns[by])
     return TrendFigure(
         charts.trend(rows), tuple(line_of(label, e, words) for label, e in rows),
         any(not edition.weighted for edition, _ in figures), tuple(label for label, _ in rows),
-        choices, found,
+        len(every) - len(figures), choices, found,
     )  # fmt: skip
 
 
@@ -87,14 +86,9 @@ def _groups(
     words: Words,
     by: str,
     title: str,
-    groups: Groups,
 ) -> GroupTrends | None:
     waves = [
-        {
-            e.domain[0][1]: e
-            for e in groups(edition.wave, edition.version)
-            if e.service == service and e.domain[0][0] == by
-        }
+        {e.domain[0][1]: e for e in edition.groups if e.service == service and e.domain[0][0] == by}
         for edition in editions
     ]
     known = {category for wave in waves for category in wave}

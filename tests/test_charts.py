@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.pages import charts
-from gateway.pages.diverging import diverging
+from gateway.pages.diverging import diverging, together
 from gateway.results_page import regions_of
 from storage.analysis.estimates import Domain, Estimate
 from tests.figures_material import estimate
@@ -46,6 +46,12 @@ def test_a_trend_runs_from_wave_to_wave() -> None:
     assert drawn.ribbon == "M25,45.1L75,20.8L75,29.2L25,54.9Z"
 
 
+@pytest.mark.parametrize(("waves", "crowded"), [(9, False), (10, True)])
+def test_shares_above_a_long_trend_do_not_touch(waves: int, crowded: bool) -> None:
+    drawn = charts.trend([(str(2010 + n), figure(400, 200)) for n in range(waves)])
+    assert drawn.crowded is crowded and not drawn.points[-1].spare
+
+
 def test_a_wave_that_is_hidden_or_lacks_a_figure_breaks_the_line() -> None:
     shown, hidden = figure(400, 200), figure(400, 200, "c")
     drawn = charts.trend([("1", shown), ("2", hidden), ("3", shown), ("4", shown), ("5", None)])
@@ -56,10 +62,10 @@ def test_a_wave_that_is_hidden_or_lacks_a_figure_breaks_the_line() -> None:
     assert [label for label, *_ in drawn.ticks] == ["1", "2", "3", "4", "5"]
 
 
-def answered(*shares: float, marks: str = "    ") -> dict[int, Estimate]:
+def answered(*shares: float, marks: str = "    ") -> dict[int, list[Estimate]]:
     """Figures of codes 3, 2, 1, 0."""
     return {
-        code: replace(figure(1000, round(1000 * share)), mark=mark.strip())
+        code: [replace(figure(1000, round(1000 * share)), mark=mark.strip())]
         for code, share, mark in zip((3, 2, 1, 0), shares, marks, strict=True)
     }
 
@@ -93,6 +99,19 @@ def test_a_half_with_hidden_answers_is_drawn_whole(marks: str, codes: str, width
     assert "".join(s.code for s in drawn.rows[0].segments) == codes
     assert [round(float(s.width) * 1.25) for s in drawn.rows[0].segments] == widths
     assert not any(s.text for s in drawn.rows[0].segments if s.code == "x")
+
+
+@pytest.mark.parametrize(
+    ("mark", "codes", "last"), [("", "0123", "20"), ("c", "01x", ""), ("u", "01x", "")]
+)  # fmt: skip
+def test_options_of_one_code_are_taken_together(mark: str, codes: str, last: str) -> None:
+    """As "very satisfied" and the word that took its place within a wave."""
+    chosen = answered(0.05, 0.35, 0.4, 0.05)
+    chosen[3].append(replace(figure(1000, 150), mark=mark))
+    (row,) = diverging([("A", figure(1000, 550), chosen)]).rows
+    assert "".join(s.code for s in row.segments) == codes
+    assert row.segments[-1].text == last
+    assert together(chosen[3]) == ("" if mark else "20.0")
 
 
 def test_an_item_whose_share_is_hidden_has_no_bar() -> None:

@@ -213,7 +213,53 @@ def test_a_release_without_answers_has_bars_of_the_positive_ones(folder: Path, t
         float(percent(e.share)) for e in figures if e.measure not in ("overall", "attributes")
     )
     assert "four single answers are not part of the release" in page
+    assert "answers.csv" not in page
     assert "?service=health&amp;by=" not in page  # one wave makes no trend
+
+
+def test_options_of_one_code_share_a_cell_and_hidden_ones_are_said(folder: Path, tmp_path: Path) -> None:
+    """ "Very satisfied" in two wordings; the two negative answers are hidden."""
+    release = released(folder)
+    answers, whole = [], 0.0
+    for a in release.answers:
+        if (a.figure.service, a.figure.measure) != ("health", "overall"):
+            answers.append(a)
+        elif a.code < 2:
+            answers.append(replace(a, figure=blanked(a.figure, "c")))
+        elif a.code == 2:
+            answers.append(a)
+        else:
+            whole = round((a.figure.share or 0) + 0.1, 3)
+            answers += [a, replace(a, option="delighted", figure=replace(a.figure, share=0.1))]
+    at = tmp_path / "releases/pilot-2026/2"
+    at.mkdir(parents=True)
+    (at / FILE).write_text(as_json(replace(release, answers=tuple(answers))))
+    page = TestClient(application(tmp_path)).get("/results").text
+    table = page[page.index('<table class="answers">') :].split("</table>")[0]
+    row = next(r for r in table.split("<tr") if "atisf" in r.partition("</th>")[0])
+    cells = re.findall(r'<td class="n">(.*?)</td>', row)
+    assert cells[:2] == ['–<span class="unseen">Not shown</span>'] * 2
+    assert cells[3] == f"{100 * whole:.1f}"
+
+
+def test_old_waves_leave_the_page_and_unraked_ones_carry_a_star(folder: Path, tmp_path: Path) -> None:
+    """Fourteen waves, the last but one weighted by the draw alone."""
+    out, periods = tmp_path / "releases", tuple(range(2013, 2027))
+    more_waves(released(folder), out, periods)
+    at = out / "pilot-2025/1" / FILE
+    at.write_text(as_json(replace(load_release(at.parent), weighted=False, design_weighted=True)))
+    client = TestClient(application(tmp_path))
+    page = client.get("/results?by=region").text
+    heads = re.findall(r'<th scope="col">(20\d\d\*?)</th>', page)
+    assert heads == [*map(str, periods[4:-2]), "2025*", "2026"]
+    assert "the 10 newest waves" in page and "marked * are not weighted to the population" in page
+    versions = page[page.index('<ul class="versions">') :].split("</ul>")[0]
+    assert versions.count("<li>") == 10 and "/open-data?lang=en#versions" in page
+    assert "pilot-2013/1" in client.get("/results/pilot-2013/1").text
+    assert client.get("/open-data").text.count("First version.") == 14
+    style = (ROOT / "gateway/pages/static/results.css").stat().st_size
+    for address in ("/results?by=region&lang=fr", "/results?lang=fr"):
+        assert len(client.get(address).content) + style < MOST_OCTETS
 
 
 @pytest.fixture(scope="module")
@@ -346,6 +392,22 @@ def test_both_languages_say_the_same_things() -> None:
     for key, text in english.texts.items():
         assert sorted(re.findall(r"\{\w+\}", text)) == sorted(re.findall(r"\{\w+\}", french[key])), key
         assert french[key]
+
+
+def test_no_word_is_left_over() -> None:
+    files = [*(ROOT / "gateway").rglob("*.html"), *(ROOT / "gateway").rglob("*.py")]
+    said = "".join(path.read_text("utf-8") for path in files)
+    assert [k for k in words_of("en").texts if not re.search(rf'\bw\.{k}\b|"{k}"', said)] == []
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_every_file_is_called_what_it_is(folder: Path, client: TestClient, code: str) -> None:
+    words, at = words_of(code), folder / "releases/pilot-2026/2"
+    called = {file.name: words.file(file.name) for file in at.iterdir()}
+    assert all(called.values())
+    assert [name for name, what in called.items() if what == words.files[".csv"] and "sdmx" not in name] == []
+    page = client.get(f"/results?lang={code}").text
+    assert f'/2/answers.csv">{called["answers.csv"]}</a>' in page
 
 
 def test_french_pages_speak_french(client: TestClient) -> None:
@@ -511,6 +573,39 @@ def test_a_map_of_many_points_stays_small(tmp_path: Path) -> None:
     path = geojson(tmp_path, at0={"geometry": {"type": "MultiPolygon", "coordinates": [[ring]]}})
     boundaries = load_boundaries(path, regions_of(instrument()))
     assert sum(len(s.outline) for s in boundaries.shapes.values()) < 14_000
+
+
+@pytest.mark.parametrize(
+    ("jag", "points", "message"),
+    [
+        (0.05, 800, ""),  # fits on a coarse grid
+        (0.3, 800, "map.geojson: its outlines take "),
+        (1e-4, 40, "nothing is left of GH-AA at the size of a page"),
+    ],
+)
+def test_jagged_maps_fit_or_are_refused(tmp_path: Path, jag: float, points: int, message: str) -> None:
+    """Stars for regions; in the last row one is too small to be seen."""
+    from math import cos, sin, tau
+    from random import Random
+
+    chance = Random(1)
+
+    def star(n: int, size: float = 0.5) -> dict[str, Any]:
+        x, y = -3 + n % 4, 5 + n // 4
+        turns = [(tau * k / points, size * (1 + jag * chance.uniform(-1, 1))) for k in range(points)]
+        ring = [[x + r * cos(turn), y + r * sin(turn)] for turn, r in turns]
+        return {"geometry": {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}}
+
+    stars = {f"at{n}": star(n) for n in range(16)}
+    if jag < 0.01:
+        stars["at2"] = star(2, 1e-4)
+    path = geojson(tmp_path, **stars)
+    if message:
+        with pytest.raises(MapError, match=re.escape(message)):
+            load_boundaries(path, regions_of(instrument()))
+    else:
+        shapes = load_boundaries(path, regions_of(instrument())).shapes.values()
+        assert sum(len(s.outline) for s in shapes) <= 14_000 and all(s.outline for s in shapes)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 Features join a region by its ISO 3166-2 code or its official number, under one of the usual property names.
 Longitudes are drawn narrower by the cosine of the middle latitude (plate carree), as true as a map of a few
 hundred kilometres near the equator needs; then every point goes to a grid that is made coarser until the
-drawing is small. Neighbours share their points, so their borders stay shared.
+drawing is small. Neighbours share their points, so their borders stay shared. What is not small on the
+coarsest grid, or has lost a region on the way, is refused.
 """
 
 import json
@@ -28,7 +29,7 @@ _NAMES = (
     "id",
 )
 _MOST_OCTETS = 14_000  # of all outlines: a page has 60,000
-_GRIDS = (600, 480, 380, 300, 240, 190, 150, 120, 90, 60)
+_GRIDS = (600, 480, 380, 300, 240, 190, 150, 120, 90, 60, 45, 35)
 
 Point = tuple[int, int]
 
@@ -89,7 +90,19 @@ def load_boundaries(path: Path, regions: Mapping[str, str]) -> Boundaries:
         not (-180 <= x <= 180 and -90 <= y <= 90) for rings in found.values() for r in rings for x, y in r
     ):
         raise MapError(f"{path}: its coordinates are no degrees; export it in WGS 84")
-    return _drawn(found)
+    drawn = _drawn(found)
+    size = sum(len(s.outline) for s in drawn.shapes.values())
+    if size > _MOST_OCTETS:
+        raise MapError(
+            f"{path}: its outlines take {size:,} characters on the coarsest grid, and a page has room for"
+            f" {_MOST_OCTETS:,}; simplify it first (in QGIS: Simplify), and leave out small islands"
+        )
+    if lost := sorted(iso for iso, s in drawn.shapes.items() if not s.outline):
+        raise MapError(
+            f"{path}: nothing is left of {', '.join(lost)} at the size of a page; simplify the other regions'"
+            " outlines first (in QGIS: Simplify), leave out islands far away, or use the grid of tiles"
+        )
+    return drawn
 
 
 def _rings(geometry: Mapping[str, Any]) -> Iterator[list[tuple[float, float]]]:

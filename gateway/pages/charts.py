@@ -110,7 +110,8 @@ def trend(figures: Sequence[tuple[str, Estimate | None]]) -> Trend:
     """
     step = 100 / max(len(figures), 1)
     wide = len(figures) * max((len(label) for label, _ in figures), default=0)
-    every = max(1, ceil(max(wide, _WORD * len(figures)) / _PHONE))
+    wide = max(wide, _WORD * len(figures))
+    every = max(1, ceil(wide / _PHONE))
     spare = [(len(figures) - 1 - n) % every > 0 for n in range(len(figures))]  # never the newest
     places = [f"{step * (n + 0.5):.4g}" for n in range(len(figures))]
     runs: list[list[Point]] = [[]]

@@ -68,13 +68,23 @@ class Diverging:
         return self.height - FOOT
 
 
-#: An item: its label, its published share of positive answers, and what chose each code.
-Item = tuple[str, Estimate, Mapping[int, Estimate]]
+#: An item: its label, its published share of positive answers, and who chose each code: a figure an option,
+#: as a code may have several (one was reworded between two versions of a questionnaire in the same wave).
+Item = tuple[str, Estimate, Mapping[int, Sequence[Estimate]]]
 
 
 def is_shown(e: Estimate | None) -> bool:
     """Whether a figure may be drawn."""
     return e is not None and e.mark not in HIDDEN and e.share is not None
+
+
+def together(figures: Sequence[Estimate]) -> str:
+    """Per cent that chose one of these options, with the decimals that all have; "" if one is not shown."""
+    if not figures or not all(map(is_shown, figures)):
+        return ""
+    shares = [written(e, e.share) for e in figures]
+    places = min(len(share.partition(".")[2]) for share in shares)
+    return f"{sum(map(Decimal, shares)):.{places}f}"
 
 
 def diverging(items: Sequence[Item], last: Item | None = None) -> Diverging:
@@ -115,12 +125,9 @@ def diverging(items: Sequence[Item], last: Item | None = None) -> Diverging:
 def _half(item: Item, codes: tuple[int, int]) -> list[tuple[str, float]]:
     """Code and length of a half's parts from the middle line outwards, in per cent as published."""
     _, figure, chosen = item
-    parts = [chosen.get(code) for code in codes]
-    known = [
-        (str(c), float(written(e, e.share))) for c, e in zip(codes, parts, strict=True) if e and is_shown(e)
-    ]
-    if len(known) == len(codes):
-        return known
+    known = [together(chosen.get(code, ())) for code in codes]
+    if all(known):
+        return [(str(code), float(share)) for code, share in zip(codes, known, strict=True)]
     share = float(written(figure, figure.share))
     return [("x", share if codes is POSITIVE else 100 - share)]
 
