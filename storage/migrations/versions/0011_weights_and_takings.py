@@ -1,7 +1,9 @@
-"""What each interview weighs in the figures of a release."""
+"""What each interview weighs in the figures of a release; when a worker took a question."""
 
 import sqlalchemy as sa
 from alembic import op
+
+from storage.models import Moment
 
 revision = "0011"
 down_revision = "0010"
@@ -21,3 +23,4 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("interview", "version", "block"),
     )
     op.create_index("final_weight_release", "final_weight", ["wave", "version"], unique=False)
+    op.add_column("query_log", sa.Column("taken_at", Moment(), nullable=True))
