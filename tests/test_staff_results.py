@@ -317,7 +317,7 @@ def test_a_draft_says_what_publishing_would(tmp_path: Path) -> None:
     plan_file.write_text('crosses = [["region", "sex"]]\n[weights]\nfewest = 5\n')
     engine = open_engine(f"sqlite:///{tmp_path / 'dial16.sqlite3'}")
     put(engine, instrument(), people(5, seed=8), wave="pilot-2024", first=500_000)
-    moment = select(Interview.began_at).where(table_of(Interview).c.wave == "pilot-2024").limit(1)
+    moment = select(table_of(Interview).c.began_at).where(table_of(Interview).c.wave == "pilot-2024").limit(1)
     with writing(engine) as db:
         at = db.execute(moment).scalar_one()
         db.execute(update(table_of(Interview)).values(began_at=at, last_at=at))
