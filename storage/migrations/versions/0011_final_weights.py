@@ -1,9 +1,7 @@
-"""What each interview weighs in the figures of a release; when a worker took a question."""
+"""What each interview weighs in the figures of a release."""
 
 import sqlalchemy as sa
 from alembic import op
-
-from storage.models import Moment
 
 revision = "0011"
 down_revision = "0010"
@@ -23,4 +21,3 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("interview", "version", "block"),
     )
     op.create_index("final_weight_release", "final_weight", ["wave", "version"], unique=False)
-    op.add_column("query_log", sa.Column("taken_at", Moment(), nullable=True))
