@@ -6,7 +6,7 @@ process before it starts, see `compose`; JSON is the only serializer, so that wr
 running code.
 
     dial16                  what recurs
-    dial16-analysis         exports, staff's questions, the night's copy: minutes each; `work --only analysis`
+    dial16-analysis         exports, queries, the night's copy: minutes each; `work --only analysis`
     dial16-reply .. -invitation     messages, the kind's queue; workers take the first first; one a job,
                                     or a few of those that nobody waits for
 
@@ -43,6 +43,9 @@ SWEEP_EVERY = timedelta(minutes=10)
 SNAPSHOT_HOUR = 2  # UTC
 _EXPORT_SECONDS = 6 * 3600  # a million interviews in every format take minutes; a job may not hang for ever
 _QUERY_SECONDS = 600  # the table of a million interviews takes seconds
+#: A job whose worker was killed is forgotten soon: as long as RQ keeps it (a year, if not told), it takes no
+#: other one of that id, and the sweep could not have the work done again.
+_KEPT_SECONDS = 60
 _WORKER_TTL = 90  # seconds; a worker that waits for jobs gives a sign of life every 75
 _RUNNING = timedelta(seconds=150)  # a sign of life within this time: it runs
 SEND_SECONDS = 60  # a send's job is ended then; its call of the aggregator has time-outs well below
@@ -65,7 +68,7 @@ class Composition:
     campaigns: Campaigns | None = None  # asks for invitations and reminders
     make_export: Callable[[str], None] | None = None  # of this id; see `exports.ledger`
     answer_query: Callable[[str], None] | None = None  # of this id; see `analysis.queries`
-    waiting_queries: Callable[[datetime], list[str]] | None = None  # clears old answers; ids still to answer
+    waiting_queries: Callable[[datetime], list[str]] | None = None  # clears old drafts; ids still to answer
     sweep_exports: Callable[[datetime], list[str]] | None = None  # removes what expired; ids still to make
     take_snapshot: Callable[[datetime], object] | None = None  # the night's copy of the data
 
@@ -195,12 +198,14 @@ def enqueue_export(queue: Queue, export: str) -> None:
     """Have a worker make the export of this id, once however many ask."""
     with contextlib.suppress(DuplicateJobError):
         analysis_queue(queue).enqueue(
-            make_export, export, job_id=f"export-{export}", unique=True, job_timeout=_EXPORT_SECONDS
-        )
+            make_export, export, job_id=f"export-{export}", unique=True, job_timeout=_EXPORT_SECONDS,
+            failure_ttl=_KEPT_SECONDS,
+        )  # fmt: skip
 
 
 def sweep_exports() -> None:
-    """Expired exports and answers go; those that a wiped Redis forgot are asked for again."""
+    """Expired exports and old drafts go; exports and questions that a wiped Redis forgot, or a worker died
+    over, are given to a worker again."""
     if _composition is None or _composition.sweep_exports is None:
         return
     job = get_current_job()
@@ -214,7 +219,7 @@ def sweep_exports() -> None:
 
 
 def answer_query(query: str) -> None:
-    """Answer staff's question of this id. Safe to run again: what is answered is not answered twice."""
+    """Answer the question of this id. Safe to run again: what is answered is not answered twice."""
     if _composition is None or _composition.answer_query is None:
         raise RuntimeError("this worker was not composed for queries: start it with `main.py work`")
     try:
@@ -228,7 +233,7 @@ def enqueue_query(queue: Queue, query: str) -> None:
     with contextlib.suppress(DuplicateJobError):
         analysis_queue(queue).enqueue(
             answer_query, query, job_id=f"query-{query}", unique=True, job_timeout=_QUERY_SECONDS,
-            result_ttl=0,
+            result_ttl=0, failure_ttl=_KEPT_SECONDS,
         )  # fmt: skip
 
 

@@ -99,7 +99,9 @@ def _query(asked: Asked, db: Connection) -> tuple[Query, int]:
     if lacking := [name for name in ("wave", "service", "measure") if not given.get(name)]:
         raise bad(f"{lacking[0]}: is missing; give wave, service, measure, and variables as a list")
     variables = given.get("variables", [])
-    if len(variables) > 2 or len({str(v) for v in variables}) < len(variables):
+    if not all(isinstance(v, str) for v in variables):
+        raise bad("variables: give their names, each a text")
+    if len(variables) > 2 or len(set(variables)) < len(variables):
         raise bad("variables: give two different ones at most")
     newest, measures, known = tables_of(db, given["wave"])
     if not newest:
@@ -107,7 +109,7 @@ def _query(asked: Asked, db: Connection) -> tuple[Query, int]:
     if (given["service"], given["measure"]) not in measures:
         there = ", ".join(sorted(f"{s} {m}" for s, m in measures))
         raise bad(f"measure: not one of the release, which has {there}")
-    if not all(isinstance(v, str) and v in known for v in variables):
+    if not all(v in known for v in variables):
         raise bad(f"variables: give names out of {', '.join(sorted(known))}")
     return Query(given["wave"], given["service"], given["measure"], tuple(variables)), newest
 

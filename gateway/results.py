@@ -111,13 +111,20 @@ class ResultsPages:
         return self._keep(key, page), 200
 
     def draft(
-        self, release: Release, service: str, path: str, hidden: Sequence[tuple[str, ...]], words: Words
+        self,
+        release: Release,
+        service: str,
+        path: str,
+        hidden: Sequence[tuple[str, ...]],
+        words: Words,
+        faults: Sequence[str] = (),
     ) -> str:
-        """The page as it would look if `release` were published, and what it hides, with reasons."""
+        """The page as it would look if `release` were published, what it hides, with reasons, and the faults
+        for which it would be refused."""
         made = view(release, (), service, self._instrument, self.labels(words), words, self._boundaries)
         return self.render(
             "results.html", words, path, v=made, r=release, edition=None, editions=(), staff=True,
-            hidden=hidden, query=None,
+            hidden=hidden, faults=faults, query=None,
         )  # fmt: skip
 
     def open_data(self, code: str) -> str:

@@ -135,12 +135,12 @@ class StaffResults:
         return page, 200
 
     def _draft(self, asked: queries.Asked, service: str) -> str:
-        release, why = queries.read_draft(asked.answer)
+        release, why, faults = queries.read_draft(asked.answer)
         hidden = [
             (self.labels.service(s), self.labels.measure(m), self.labels.domain(domain), mark, reason)
             for s, m, domain, mark, reason in why
         ]
-        return self._pages.draft(release, service, f"{PATH}/{asked.id}", hidden, self._words)
+        return self._pages.draft(release, service, f"{PATH}/{asked.id}", hidden, self._words, faults)
 
     def _measures(self) -> list[tuple[str, str]]:
         found = []

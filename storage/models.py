@@ -499,6 +499,7 @@ class QueryLog(SQLModel, table=True):
     hidden: int | None = Field(default=None, sa_type=BigInteger)
     said: str | None = Field(default=None, sa_type=Text)  # why refused or failed
     answer: str | None = Field(default=None, sa_type=Text)  # JSON, after the rules
+    taken_at: datetime | None = Field(default=None, sa_type=Moment)  # by a worker, the last time
 
 
 class ReleasedVersion(SQLModel, table=True):

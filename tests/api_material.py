@@ -91,7 +91,8 @@ class Api:
         async def once() -> httpx2.Response:
             transport = httpx2.ASGITransport(app=self.app)
             async with httpx2.AsyncClient(transport=transport, base_url="http://results.example") as http:
-                content = None if body is None else json.dumps(body).encode()
+                raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+                content = None if body is None else raw
                 return await http.request(method, path, headers=given, content=content)
 
         return asyncio.run(once())

@@ -1,5 +1,6 @@
 """Queries over the API, answered by the worker's code on a released wave; two that are answered at once."""
 
+import json
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -43,6 +44,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("queries")
     publish_waves(made, (700,))
     (made / "release.toml").write_text('crosses = [["region", "sex"]]\n')
+    (made / "weighted.toml").write_text('margins = "margins.csv"\n')
+    (made / "drawn.toml").write_text("probability_sample = true\n")
     engine = open_engine(f"sqlite:///{made / 'dial16.sqlite3'}")
     keep_releases(engine, made / "releases")
     engine.dispose()
@@ -89,7 +92,7 @@ def test_a_query_is_asked_answered_and_read(api: Api) -> None:
     assert [q.asked_by for q in queries.asked(api.engine)] == ["api:ama"]
 
     turned = ask(api, OTHER, variables=["residence", "sex"])
-    work(api, turned.json()["id"])
+    work(api, turned.json()["id"], "weighted.toml")  # it is out, whatever the plan is by now
     assert api.json(f"/api/v1/queries/{turned.json()['id']}", OTHER)["figures"] == found["figures"]
     assert api.ask(here, OTHER).status_code == 404
     assert api.ask(here, PUBLIC).status_code == ask(api, PUBLIC).status_code == 403
@@ -120,7 +123,7 @@ def test_a_list_is_each_reader_s_own_a_page_at_a_time(api: Api) -> None:
         ({"variables": "sex"}, "variables: must be list"),
         ({"variables": ["sex", "age", "region"]}, "variables: give two different ones at most"),
         ({"variables": ["sex", "sex"]}, "variables: give two different ones at most"),
-        ({"variables": [["sex"], 1]}, "variables: give names out of age"),
+        ({"variables": [["sex"], 1]}, "variables: give their names, each a text"),
         ({"variables": ["network"]}, "variables: give names out of age"),
         ({"by": "Ama"}, "by: unknown; known: wave, service, measure, variables"),
     ],
@@ -132,16 +135,28 @@ def test_what_cannot_be_asked_is_said_at_once(api: Api, values: dict[str, Any], 
     assert queries.asked(api.engine) == []
 
 
+def test_a_list_nested_a_thousand_deep_is_a_fault_of_the_asker(api: Api) -> None:
+    deep = json.dumps({**BODY, "variables": []}).replace("[]", "[" * 1000 + "]" * 1000)
+    answer = api.ask("/api/v1/queries", method="POST", body=deep.encode())
+    assert answer.status_code == 400 and "each a text" in answer.json()["detail"]
+
+
 def test_what_the_rules_refuse_and_how_many_at_once(api: Api) -> None:
-    (api.data_dir / "weighted.toml").write_text('margins = "margins.csv"\n')
     id = ask(api).json()["id"]
     work(api, id, "weighted.toml")
     found = api.json(f"/api/v1/queries/{id}")
     assert found["state"] == "refused" and "margins are not those of version 1" in found["error"]
     assert found["figures"] is None and ask(api).json()["id"] != id
-    others = [ask(api, variables=v).status_code for v in ([], ["sex"], ["age"])]
-    assert others == [202, 202, 429]
-    assert ask(api, OTHER).status_code == 202
+    others = [ask(api, variables=v) for v in ([], ["sex"], ["age"])]
+    assert [answer.status_code for answer in others] == [202, 202, 429]
+    drawn = ask(api, OTHER)
+    assert drawn.status_code == 202
+    work(api, drawn.json()["id"], "drawn.toml")
+    said = api.json(f"/api/v1/queries/{drawn.json()['id']}", OTHER)["error"]
+    assert "version 1 says probability_sample = false, and the release file does not" in said
+    held = others[1].json()["id"]
+    work(api, held, "weighted.toml")
+    assert api.json(f"/api/v1/queries/{held}")["state"] == "done", "the release holds it"
 
 
 def test_without_queue_or_record_it_says_so(api: Api, folder: Path, tmp_path: Path, live: Live) -> None:
@@ -220,17 +235,23 @@ def test_who_has_the_turn_lets_nobody_pass(database_url: str) -> None:
 def test_an_answer_stays_and_the_next_version_is_made_with_it(api: Api) -> None:
     id = ask(api, variables=["residence", "age"]).json()["id"]
     work(api, id)
+    for variables in (["age", "residence"], ["sex"]):  # they add nothing to what is out
+        work(api, ask(api, OTHER, variables=variables).json()["id"])
     old = ask(api, service="primary").json()["id"]
     later = datetime.now(UTC) + timedelta(days=3)
     assert queries.waiting(api.engine, later) == [old]
     with api.engine.connect() as db:
         rows = db.execute(select(func.count()).select_from(_log)).scalar_one()
-    assert rows == 2 and api.json(f"/api/v1/queries/{id}")["figures"]
+    assert rows == 4 and api.json(f"/api/v1/queries/{id}")["figures"]
 
     out = api.data_dir / "releases"
     plan = load_plan(api.data_dir / "release.toml", instrument())
     made = draft(api.engine, instrument(), WAVE, out, plan)
-    (answer,) = tables_served(api.engine, served_ids(api.engine, WAVE), all_versions(out, WAVE))
+    ids = served_ids(api.engine, WAVE)
+    assert len(ids) == 3
+    (answer,) = tables_served(api.engine, ids, all_versions(out, WAVE))
+    alone = tables_served(api.engine, ids, [])  # the folder is lost: what was answered is heeded still
+    assert alone[0].estimates == answer.estimates and alone[0].material == answer.material
     assert made.served.tables == (answer,) and answer.material == made.material
     assert {e.domain for e in made.served.known} == {e.domain for e in answer.estimates}
     assert {(e.service, e.measure) for e in made.served.known} == {("health", "overall")}

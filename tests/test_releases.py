@@ -378,6 +378,8 @@ def test_a_released_table_is_its_own_answer() -> None:
 def test_a_query_on_another_record() -> None:
     with pytest.raises(QueryRefused, match="the record has changed since version 1"):
         serve(Query("w", "health", "overall", ("sex", "wealth")), RELEASED, [], "m2")
+    with pytest.raises(QueryRefused, match="groups have changed since version 1; ask again after the next"):
+        serve(Query("w", "health", "overall", ("sex", "wealth")), RELEASED, [], "m1")
 
 
 @settings(deadline=None, max_examples=80)

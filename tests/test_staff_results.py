@@ -1,26 +1,35 @@
 """Figures before their release: asked on the page, answered by a worker, kept in the book of questions."""
 
 import re
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select, update
+from rq.job import JobStatus
+from sqlalchemy import Engine, delete, select, update
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.testclient import TestClient
+from typer.testing import CliRunner
 
 from gateway import jobs
+from gateway.commands.release import commands as release_commands
 from gateway.published import Published
 from gateway.results import ResultsPages
+from gateway.settings import Settings
 from gateway.staff_results import PATH, StaffResults, staff_results_routes
-from storage.analysis import queries
+from storage.analysis import queries, table
+from storage.analysis.making import draft, make_release
+from storage.analysis.plan import load_plan
+from storage.analysis.release import ReleaseError
+from storage.analysis.served import served_ids
 from storage.database import open_engine, writing
 from storage.models import Interview, QueryLog, table_of
 from tests.estimation_material import put
-from tests.results_material import instrument, people, publish_waves
+from tests.results_material import OFFICE, instrument, people, publish_waves
 
 TOKEN = "a token of the tests"
 BY = "Ama Mensah"
@@ -76,7 +85,8 @@ def test_the_draft_of_a_wave_with_the_reason_of_everything_hidden(folder: Path, 
     assert page.headers["cache-control"] == "no-store"
     for reason in ("fewer respondents than may be shown", "too few respondents to be reliable"):
         assert f"<td>{reason}</td>" in page.text
-    release, why = queries.read_draft(str(found(engine, asked[0]).answer))
+    release, why, faults = queries.read_draft(str(found(engine, asked[0]).answer))
+    assert faults == [] and "would not be published" not in page.text
     hidden = {(e.service, e.measure, e.domain) for e in release.estimates if e.mark in ("c", "u")}
     assert hidden == {(s, m, d) for s, m, d, *_ in why if len(d) < 2}
     assert all(e.share is None and e.positive == 0 for e in release.estimates if e.mark in ("c", "u"))
@@ -219,21 +229,119 @@ def test_a_question_nobody_asked_and_a_form_too_long(folder: Path, engine: Engin
 
 def test_answers_go_after_a_day_and_the_lost_are_found_again(folder: Path, engine: Engine) -> None:
     now = datetime.now(UTC)
-    old, lost, dead = (queries.ask(engine, "draft", "next", BY) for _ in range(3))
+    old, lost, dead, busy = (queries.ask(engine, "draft", "next", BY) for _ in range(4))
     answer(engine, folder, old)
     c = table_of(QueryLog).c
     with writing(engine) as db:
         db.execute(update(table_of(QueryLog)).where(c.id == old).values(asked_at=now - timedelta(days=2)))
-        db.execute(
-            update(table_of(QueryLog))
-            .where(c.id == dead)
-            .values(state="running", asked_at=now - timedelta(hours=1))
-        )
+        hour = {
+            "state": "running",
+            "asked_at": now - timedelta(hours=1),
+        }  # of software that did not note more
+        db.execute(update(table_of(QueryLog)).where(c.id == dead).values(hour))
+        db.execute(update(table_of(QueryLog)).where(c.id == busy).values({**hour, "taken_at": now}))
     assert set(queries.waiting(engine, now)) == {lost, dead}
     assert found(engine, old).answer == "" and found(engine, old).shown
     assert "more than a day old" in client_of(folder, engine, []).get(f"{PATH}/{old}").text
-    for id in (lost, dead):
-        answer(engine, folder, id)
+    assert set(queries.waiting(engine, now + timedelta(minutes=16))) == {lost, dead, busy}
+    with writing(engine) as db:
+        db.execute(delete(table_of(QueryLog)).where(c.id.in_((lost, dead, busy))))
+
+
+def while_computing(monkeypatch: pytest.MonkeyPatch, *events: Callable[[], None]) -> None:
+    """Has each of these happen once a table is computed: the first one's, the second one's, .."""
+    left, real = list(events), table.table_16_6_2
+
+    def computed(*given: Any, **values: Any) -> Any:
+        made = real(*given, **values)
+        if left:
+            left.pop(0)()
+        return made
+
+    monkeypatch.setattr(table, "table_16_6_2", computed)
+
+
+def ask_table(engine: Engine, service: str) -> str:
+    pair = ("sex", "age")
+    return queries.ask(engine, "query", "pilot-2024", BY, service=service, measure="overall", variables=pair)
+
+
+def test_an_answer_that_comes_late_closes_the_question(
+    folder: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was asked an hour ago and taken now: a sweep leaves it. Also what a sweep takes away is answered."""
+    id, now = ask_table(engine, "health"), datetime.now(UTC)
+    c = table_of(QueryLog).c
+    with writing(engine) as db:
+        hour = now - timedelta(hours=1)
+        db.execute(update(table_of(QueryLog)).where(c.id == id).values(asked_at=hour))
+
+    def sweeps() -> None:
+        assert queries.waiting(engine, now) == []
+        assert queries.waiting(engine, now + timedelta(minutes=20)) == [id]
+
+    while_computing(monkeypatch, sweeps)
+    answer(engine, folder, id)
+    assert found(engine, id).state == "done" and id in served_ids(engine, "pilot-2024")
+    assert queries.waiting(engine, now + timedelta(hours=1)) == []
+
+
+@pytest.mark.parametrize("second_is_first", [True, False])
+def test_who_was_thought_dead_says_nothing_of_anothers_question(
+    folder: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch, second_is_first: bool
+) -> None:
+    """It fails after another worker has answered, or while that one is still at it."""
+    id = ask_table(engine, "primary" if second_is_first else "secondary")
+
+    def second() -> None:
+        assert queries.waiting(engine, datetime.now(UTC) + timedelta(minutes=20)) == [id]
+        if second_is_first:
+            answer(engine, folder, id)
+        else:
+            with writing(engine) as db:  # as another one takes it
+                values = {"state": "running", "taken_at": datetime.now(UTC) + timedelta(minutes=20)}
+                db.execute(update(table_of(QueryLog)).where(table_of(QueryLog).c.id == id).values(values))
+        raise TimeoutError
+
+    while_computing(monkeypatch, second)
+    answer(engine, folder, id)
+    question = found(engine, id)
+    assert (question.state, question.said) == ("done" if second_is_first else "running", "")
+    assert (id in served_ids(engine, "pilot-2024")) == bool(question.answer) == second_is_first
+
+
+def test_a_draft_says_what_publishing_would(tmp_path: Path) -> None:
+    """Five people answered late: the page has the first faults, the dry run all, publishing refuses."""
+    publish_waves(tmp_path, (400,))
+    plan_file, out = tmp_path / "release.toml", tmp_path / "releases"
+    plan_file.write_text('crosses = [["region", "sex"]]\n[weights]\nfewest = 5\n')
+    engine = open_engine(f"sqlite:///{tmp_path / 'dial16.sqlite3'}")
+    put(engine, instrument(), people(5, seed=8), wave="pilot-2024", first=500_000)
+    moment = select(table_of(Interview).c.began_at).where(table_of(Interview).c.wave == "pilot-2024").limit(1)
+    with writing(engine) as db:
+        at = db.execute(moment).scalar_one()
+        db.execute(update(table_of(Interview)).values(began_at=at, last_at=at))
+    id = queries.ask(engine, "draft", "pilot-2024", BY)
+    answer(engine, tmp_path, id)
+    *_, faults = queries.read_draft(found(engine, id).answer)
+    page = client_of(tmp_path, engine, []).get(f"{PATH}/{id}").text
+    assert "it would not be published" in page and page.count("<li>health") == 10
+    assert f"And {len(faults) - 10} more:" in page
+
+    plan = load_plan(plan_file, instrument())
+    made = draft(engine, instrument(), "pilot-2024", out, plan)
+    assert len(faults) > 100 and list(made.faults) == faults
+    with pytest.raises(ReleaseError) as refused:
+        make_release(made, instrument(), out, plan, OFFICE, issued=date(2026, 1, 2), reason="Late answers.")
+    told = str(refused.value).splitlines()
+    assert told == [*faults[:10], f"and {len(faults) - 10} more"]
+
+    settings = {"DIAL16_DATA_DIR": str(tmp_path), "DIAL16_RELEASE_FILE": str(plan_file)}
+    app = release_commands(lambda *needs, **_: Settings.from_environment(settings))
+    tried = CliRunner().invoke(app, ["make", "--wave", "pilot-2024", "--dry-run"])
+    assert tried.exit_code == 1 and "Nothing was written." in tried.stdout
+    assert "It would be refused:" in tried.output and told[-1] in tried.output
+    engine.dispose()
 
 
 def test_a_worker_answers_what_is_enqueued_once(folder: Path, engine: Engine, redis_url: str) -> None:
@@ -254,4 +362,13 @@ def test_a_worker_answers_what_is_enqueued_once(folder: Path, engine: Engine, re
     composition = jobs.Composition(close_unfinished=lambda now: 0, answer_query=work_on)
     jobs.work(redis_url, composition, burst=True)
     assert found(engine, asked[0]).state == "done"
+
+    # A job whose worker was killed is forgotten, so that the sweep can give its question to another one.
+    jobs.enqueue_query(queue, asked[0])
+    (job,) = jobs.analysis_queue(queue).jobs
+    job.set_status(JobStatus.STARTED)
+    started = jobs.analysis_queue(queue).started_job_registry
+    connection.zadd(started.key, {f"{job.id}:run": 1})
+    started.cleanup()
+    assert job.is_failed and 0 < connection.ttl(job.key) <= 60
     connection.close()

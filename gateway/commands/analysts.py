@@ -97,7 +97,7 @@ def public_pages(settings: Settings, wave: "Wave") -> "ResultsPages":
 
 
 def answer_query(settings: Settings, query: str) -> None:
-    """What a worker does for a question that staff asked on their results page."""
+    """What a worker does for a question asked on the staff's page or over the API."""
     from storage.analysis import queries
     from storage.database import check_schema, open_engine
 
@@ -110,7 +110,7 @@ def answer_query(settings: Settings, query: str) -> None:
 
 
 def waiting_queries(settings: Settings, now: "datetime") -> list[str]:
-    """Removes answers a day old; ids of the questions still to be answered."""
+    """Removes drafts a day old; ids of the questions still to be answered."""
     from storage.analysis import queries
     from storage.database import open_engine
 

@@ -47,7 +47,7 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
             bool, typer.Option("--dry-run", help="Write nothing: say what would be hidden, and why.")
         ] = False,
         everything: Annotated[
-            bool, typer.Option("--all", help="With --dry-run: name every hidden figure.")
+            bool, typer.Option("--all", help="With --dry-run: name every hidden figure, and every fault.")
         ] = False,
         simulated: Annotated[
             bool, typer.Option("--simulated", help="With interviews made up here; every page says so.")
@@ -58,6 +58,7 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
         from datetime import UTC, datetime
 
         from storage.analysis import making
+        from storage.analysis.differencing import in_short
         from storage.analysis.plan import checked_cross, load_plan
         from storage.analysis.quality import aapor_rates, quality
         from storage.analysis.quality_files import earlier_reports, public_files
@@ -94,6 +95,10 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
         _say_draft(made, _labels(ours), everything, dry_run)
         if dry_run:
             typer.echo("Nothing was written.")
+            if made.faults:
+                typer.echo("It would be refused:", err=True)
+                typer.echo("\n".join(made.faults) if everything else in_short(made.faults), err=True)
+                raise typer.Exit(1)
             return
         publisher = making.Publisher(
             ours.owner, ours.contact, software(), settings.licence,

@@ -7,12 +7,13 @@ Published bases are rounded, so the test is on them with the rounding added. A v
 same interviews (`material`), weighted or computed otherwise, tells nothing about a person.
 
 Between a release and a query. A query has one wave, one service, one measure and two dimensions at most,
-rests on the interviews of the newest version, and goes by its rules. If the release holds the table, it is
-the answer. If not, the new table is taken together with everything that is out on the same interviews: the
-versions of the wave and every answer served beside them (`served`), all as `Release`s. What one of them hides
-is hidden in the answer, what one shows is not hidden again, and the new cells are hidden until nothing can be
-reckoned; where that cannot be, the query is refused. A table that is out from other interviews is one that
-can be subtracted: the answer goes by the rule for versions.
+rests on the interviews of the newest version, and goes by its rules. If the table is out already, in the
+release or as an answer on the same interviews with the same weights, it is the answer as it is (`held`). If
+not, the new table is taken together with everything that is out on the same interviews: the versions of the
+wave and every answer served beside them (`served`), all as `Release`s. What one of them hides is hidden in
+the answer, what one shows is not hidden again, and the new cells are hidden until nothing can be reckoned;
+where that cannot be, the query is refused. A table that is out from other interviews is one that can be
+subtracted: the answer goes by the rule for versions.
 
 The five attributes and their mean. The fifth share is five times the mean less the other four. So a query of
 one of the six is protected together with what is out of all six, and a query of the mean together with the
@@ -30,6 +31,8 @@ from storage.analysis.disclosure import answer_key, key, protect, rounded
 from storage.analysis.display import decimals, display
 from storage.analysis.estimates import ATTRIBUTES, OVERALL, Answer, Domain, Estimate
 from storage.analysis.release import Release
+
+_TOLD = 10  # faults: a few late answers can be one of every figure
 
 
 class QueryRefused(ValueError):
@@ -68,6 +71,25 @@ def may_serve(query: Query, released: Release) -> str:
     return ""
 
 
+def held(query: Query, released: Release, beside: Sequence[Release] = ()) -> list[Estimate]:
+    """The query's table as it is out already; [] if it is not. As is, also with its variables turned round.
+
+    It is in the release, or in an earlier version or answer (`beside`) on the same interviews whose figures
+    were weighted in the same way, so that the release's caution is true of it.
+    """
+
+    def alike(r: Release) -> tuple[object, ...]:
+        return r.material, r.margins, r.design_weighted, r.probability_sample
+
+    same = [r for r in beside if released.material and alike(r) == alike(released)]
+    wanted = {query.variables, query.variables[::-1]}
+    for r in (released, *same):
+        mine = [e for e in r.estimates if (e.service, e.measure) == (query.service, query.measure)]
+        if found := [e for e in mine if _variables(e.domain) in wanted]:
+            return found
+    return []
+
+
 def serve(
     query: Query,
     released: Release,
@@ -85,6 +107,8 @@ def serve(
     """
     if why := may_serve(query, released):
         raise QueryRefused(why)
+    if there := held(query, released, beside):
+        return there
     out = laid_alike([released, *beside])
     pairs = {_variables(e.domain) for r in out for e in r.estimates}
     variables = query.variables
@@ -96,8 +120,6 @@ def serve(
     def asked(e: Estimate, of: Collection[str]) -> bool:
         return e.service == query.service and e.measure in of and _variables(e.domain) == variables
 
-    if there := [e for e in released.estimates if asked(e, {query.measure})]:
-        return there
     if not material or material != released.material:
         raise QueryRefused(
             f"the record has changed since version {released.version} was issued; "
@@ -113,8 +135,11 @@ def serve(
     hidden = {key(e) for r in out for e in r.estimates if e.mark == "c"}
     public = same - hidden
     exact = {key(e): e for e in _turned(estimates, pairs)}
-    if lacking := same - exact.keys():
-        raise ValueError(f"give the exact estimate of {min(lacking)} too: it is out")
+    if same - exact.keys():  # a category that is out has left the instrument
+        raise QueryRefused(
+            f"the questionnaire's groups have changed since version {released.version}; "
+            "ask again after the next version"
+        )
     new = family if query.measure == ATTRIBUTES else {query.measure}
     whole = [e for k, e in exact.items() if k in same or asked(e, new)]
     rules = released.rules
@@ -137,6 +162,23 @@ def serve(
             "ask for other variables"
         )
     return found
+
+
+def publishing_faults(
+    new: Sequence[Estimate], answers: Sequence[Answer], material: str, before: Sequence[Release]
+) -> list[str]:
+    """Why these may not be published beside everything that is out; none if they may. As they would leave.
+
+    Any two versions can be laid side by side, not only neighbours.
+    """
+    found = [fault for r in before for fault in revision_faults(new, material, r, answers)]
+    return found + mean_faults(new, material, before)
+
+
+def in_short(faults: Sequence[str]) -> str:
+    """The first of these lines, and how many more there are."""
+    more = len(faults) - _TOLD
+    return "\n".join([*faults[:_TOLD], *([f"and {more:,} more"] if more > 0 else [])])
 
 
 def laid_alike(releases: Sequence[Release], pairs: Collection[tuple[str, ...]] = ()) -> list[Release]:

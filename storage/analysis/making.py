@@ -16,8 +16,9 @@ from sqlalchemy import Engine, select
 from flows.instrument import Instrument
 from storage.analysis import release as released
 from storage.analysis.counted import counted
-from storage.analysis.differencing import laid_alike, tables_out
-from storage.analysis.disclosure import key
+from storage.analysis.differencing import laid_alike, publishing_faults, tables_out
+from storage.analysis.disclosure import key, rounded
+from storage.analysis.display import decimals
 from storage.analysis.domains import Wealth
 from storage.analysis.estimates import Answer, Estimate
 from storage.analysis.labels import labels_of
@@ -48,6 +49,7 @@ class Draft:
     draw: Draw | None = None  # what gave strata and base weights; None: all alike
     answers: tuple[Answer, ...] = ()  # under the rules too
     served: Served = field(default_factory=Served)  # queries answered so far
+    faults: tuple[str, ...] = ()  # why publishing would refuse it, beside what is out: `publishing_faults`
 
     @property
     def hidden(self) -> tuple[Estimate, ...]:
@@ -120,7 +122,10 @@ def draft(
         told("applying the rules", 1, 1)
     answers = released.marked_answers(table.answers, marked, plan.rules, before)
     served = Served(tuple(given), out_too, lambda: turn(engine, wave, seen))
-    return Draft(table, tuple(marked), material, draw, tuple(answers), served)
+    leaving = [rounded(e, decimals(e, plan.rules.display), plan.rules.disclosure) for e in marked]
+    options = released.leaving(answers, plan.rules)
+    faults = publishing_faults(leaving, options, material, before)
+    return Draft(table, tuple(marked), material, draw, tuple(answers), served, tuple(faults))
 
 
 def make_release(

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 
-from storage.analysis.differencing import laid_alike, mean_faults, revision_faults
+from storage.analysis.differencing import in_short, laid_alike, publishing_faults
 from storage.analysis.estimates import Answer, Estimate
 from storage.analysis.exports import open_sdg, px
 from storage.analysis.exports.dcat import dcat
@@ -128,10 +128,8 @@ def publish(
     except ValueError as error:
         raise ReleaseError(f"wave {about.wave}: {error}") from None
     options = leaving(marked_answers(answers, figures, rules or Rules(), before), rules or Rules())
-    against = [fault for e in before for fault in revision_faults(figures, about.material, e, options)]
-    against += mean_faults(figures, about.material, before)
-    if against:  # any two versions can be laid side by side, not only neighbours
-        raise ReleaseError("\n".join(against))
+    if against := publishing_faults(figures, options, about.material, before):
+        raise ReleaseError(in_short(against))
     release = Release(
         wave=about.wave,
         version=earlier[-1].version + 1 if earlier else 1,

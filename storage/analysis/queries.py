@@ -1,26 +1,35 @@
-"""Figures that are not released, for staff: a wave's next release as it would look, or one more table.
+"""Figures that are not released: a wave's next release as it would look (staff), or one more table (staff,
+and readers over the API).
 
 The same rules as for readers: what they hide is hidden here too, with the reason. Every question is a row of
 `query_log` that says who asked what, when, and how much was shown; it stays. So do the figures that a table
 was answered with: protected and rounded, they hold nothing of a person, and every later answer and version
 is protected together with them (`served`). A draft goes after a day: it gives the reasons of what it hides.
 The gateway asks (`ask`), a worker answers (`answer`): only a worker has the libraries to compute with.
+
+    waiting --a worker takes it--> running --> done | refused | failed
+       ^                              |
+       +---no word for 15 minutes-----+
+
+A question is closed once. The first answer closes it, whoever brings it, also a worker that was thought dead.
+That there is none only the worker may say that has the question now. So no answer is lost, none is written
+over, and nobody is told no while another worker is still at it.
 """
 
 import json
 import logging
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Engine, func, insert, literal, select, tuple_, update
+from sqlalchemy import Connection, Engine, func, insert, literal, select, tuple_, update
 
 from flows.instrument import Instrument
 from storage.analysis import served
-from storage.analysis.differencing import Query, QueryRefused, laid_alike, may_serve, serve, tables_out
+from storage.analysis.differencing import Query, QueryRefused, held, laid_alike, may_serve, serve, tables_out
 from storage.analysis.disclosure import key, rounded
 from storage.analysis.display import decimals
 from storage.analysis.estimates import Estimate
@@ -45,10 +54,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("dial16.queries")
 
 DRAFT, QUERY = "draft", served.QUERY
-WAITING, RUNNING, DONE, REFUSED, FAILED = "waiting", "running", served.DONE, "refused", "failed"
+WAITING, RUNNING, DONE, REFUSED, FAILED = "waiting", "running", "done", "refused", "failed"
 API = "api:"  # before a token's name in `asked_by`
 KEPT = timedelta(days=1)  # a draft
-_SILENT = timedelta(minutes=15)  # a worker that has not answered by then has died
+_SILENT = timedelta(minutes=15)  # a worker that has not answered by then has died: its job ends after ten
 
 _TRIES = 5  # at an answer that no other one comes between
 
@@ -145,7 +154,8 @@ def open_of(engine: Engine, by: str) -> int:
 
 def waiting(engine: Engine, now: datetime) -> list[str]:
     """Ids still to be answered, also those that a worker died over; drafts a day old go."""
-    stale = _log.c.asked_at < now - _SILENT
+    taken_at = func.coalesce(_log.c.taken_at, _log.c.asked_at)  # earlier software did not note it
+    stale = taken_at < now - _SILENT
     old = _log.c.kind == DRAFT, _log.c.asked_at < now - KEPT
     with writing(engine) as db:
         db.execute(update(_log).where(*old).values(answer=None))
@@ -172,10 +182,10 @@ def answer(
 
     What may not be answered is refused, and what goes wrong is told in a line; the row says which.
     """
+    now = datetime.now(UTC)
     with writing(engine) as db:
-        taken = db.execute(
-            update(_log).where(_log.c.id == id, _log.c.state == WAITING).values(state=RUNNING)
-        ).rowcount
+        waits = _log.c.id == id, _log.c.state == WAITING
+        taken = db.execute(update(_log).where(*waits).values(state=RUNNING, taken_at=now)).rowcount
     question = find(engine, id)
     if not taken or question is None:
         return
@@ -185,25 +195,36 @@ def answer(
         plan = load_plan(release_file, instrument)
         if question.kind == DRAFT:
             text, shown, hidden = _draft(engine, instrument, out, question.wave, plan, owner)
-            _close(engine, id, DONE, answer=text, shown=shown, hidden=hidden)
+            with writing(engine) as db:
+                _answered(db, id, text, shown, hidden)
         else:
             _answer_query(engine, instrument, out, question, plan)
     except (QueryRefused, ReleaseError) as error:
-        _close(engine, id, REFUSED, said=str(error))
+        _unanswered(engine, id, now, REFUSED, str(error))
     except ImportError:
-        _close(engine, id, FAILED, said="the worker lacks the extra `analysis`: install it there")
+        _unanswered(engine, id, now, FAILED, "the worker lacks the extra `analysis`: install it there")
     except ValueError as error:  # a file of the office, or margins that do not fit: says what to mend
-        _close(engine, id, FAILED, said=str(error))
+        _unanswered(engine, id, now, FAILED, str(error))
     except Exception as error:
         log.exception("query %s", id)
-        _close(engine, id, FAILED, said=f"{type(error).__name__}: see the worker's log")
+        _unanswered(engine, id, now, FAILED, f"{type(error).__name__}: see the worker's log")
 
 
-def _close(engine: Engine, id: str, state: str, **values: object) -> None:
+def _answered(db: Connection, id: str, text: str, shown: int, hidden: int) -> None:
+    """Close a question with its answer, unless it is closed: also one that the sweep took from its worker."""
+    values = {"answer": text, "shown": shown, "hidden": hidden, "answered_at": datetime.now(UTC)}
+    ours = _log.c.id == id, _log.c.state.in_((WAITING, RUNNING))
+    if not db.execute(update(_log).where(*ours).values(state=DONE, **values)).rowcount:
+        log.warning("query %s: was closed meanwhile, this answer is not kept", id)
+
+
+def _unanswered(engine: Engine, id: str, taken_at: datetime, state: str, said: str) -> None:
+    """Close a question without an answer, if it is still with the worker that took it then."""
+    ours = _log.c.id == id, _log.c.state == RUNNING, _log.c.taken_at == taken_at
     with writing(engine) as db:
-        db.execute(
-            update(_log).where(_log.c.id == id).values(state=state, answered_at=datetime.now(UTC), **values)
-        )
+        values = {"state": state, "said": said, "answered_at": datetime.now(UTC)}
+        if not db.execute(update(_log).where(*ours).values(values)).rowcount:
+            log.warning("query %s: is no longer this worker's, which came to %s", id, state)
 
 
 def _draft(
@@ -214,18 +235,17 @@ def _draft(
     before = latest(out, wave)  # a demonstration stays one
     made = draft(engine, instrument, wave, out, plan, simulated=before is not None and bool(before.simulated))
     left = [rounded(e, decimals(e, plan.rules.display), plan.rules.disclosure) for e in made.marked]
-    margins = plan.margins.tables if plan.margins else ()
     release = Release(
         wave=wave, version=0, issued=datetime.now(UTC).date().isoformat(), reason="", owner=owner, contact="",
         instrument=" ".join(made.table.basis.instruments), licence="", weighted=plan.margins is not None,
-        margins=tuple(Margin(m.name, m.source, m.issued.isoformat()) for m in margins),
+        margins=_margins(plan),
         probability_sample=plan.probability_sample, interviews=made.table.basis.respondents, material="",
         software="", rules=plan.rules, simulated=made.table.basis.simulated,
         estimates=tuple(e for e in left if len(e.domain) < 2), answers=leaving(made.answers, plan.rules),
         design_weighted=made.draw is not None,
     )  # fmt: skip
     why = [[*key(e)[1:3], e.domain, e.mark, e.notes[-1]] for e in made.hidden]
-    text = json.dumps({"release": asdict(release), "why": why}, ensure_ascii=False)
+    text = json.dumps({"release": asdict(release), "why": why, "faults": made.faults}, ensure_ascii=False)
     return text, len(left) - len(made.hidden), len(made.hidden)
 
 
@@ -240,11 +260,7 @@ def _answer_query(
         try:
             with turn(engine, question.wave, seen) as db:
                 if versions(out, question.wave) == there:
-                    ours = _log.c.id == question.id, _log.c.state == RUNNING
-                    values = {"answer": text, "shown": shown, "hidden": hidden}
-                    db.execute(
-                        update(_log).where(*ours).values(state=DONE, answered_at=datetime.now(UTC), **values)
-                    )
+                    _answered(db, question.id, text, shown, hidden)
                     return
         except ComeBetween:
             if question.id in served_ids(engine, question.wave):  # by a worker that was thought dead
@@ -260,9 +276,6 @@ def _query(
     plan: "ReleasePlan",
     seen: Collection[str],
 ) -> tuple[str, int, int]:
-    from storage.analysis.making import material_of, planned_draw
-    from storage.analysis.table import table_16_6_2
-
     earlier = all_versions(out, question.wave)
     released = earlier[-1] if earlier else None
     if released is None:
@@ -270,27 +283,9 @@ def _query(
     query = Query(question.wave, question.service, question.measure, question.variables)
     if why := may_serve(query, released):
         raise QueryRefused(why)
-    margins = plan.margins.tables if plan.margins else ()
-    ours = tuple(Margin(m.name, m.source, m.issued.isoformat()) for m in margins)
-    if ours != released.margins:
-        raise QueryRefused(
-            f"the release file's margins are not those of version {released.version}; name the same, or ask"
-            " after the next version"
-        )
     beside = [*earlier[:-1], *tables_served(engine, seen, earlier)]
-    crosses = {
-        (a, b) for *_, ((a, _), (b, _)) in tables_out(laid_alike([released, *beside]), released.material)
-    }
-    if len(wanted := question.variables) == 2 and not {wanted, wanted[::-1]} & crosses:
-        crosses.add((wanted[0], wanted[1]))
-    draw, simulated = planned_draw(engine, question.wave, plan), bool(released.simulated)
-    table = table_16_6_2(
-        engine, instrument, question.wave, margins=plan.margins, wealth=plan.wealth,
-        crosses=[(a, b) for a, b in sorted(crosses)], limits=plan.limits, fewest=plan.fewest,
-        probability_sample=plan.probability_sample, draw=draw, simulated=simulated,
-    )  # fmt: skip
-    material = material_of(engine, instrument, question.wave, plan.wealth, draw, simulated)
-    found = serve(query, released, table.estimates, material, beside)
+    found = held(query, released, beside)
+    found = found or _computed(engine, instrument, query, plan, released, beside)
     hidden = sum(e.mark in ("c", "u") for e in found)
     figures = [asdict(e) for e in found]
     about = {"caution": released.caution, "version": released.version, "material": released.material}
@@ -298,14 +293,64 @@ def _query(
     return text, len(found) - hidden, hidden
 
 
-def read_draft(answer: str) -> tuple[Release, list[tuple[str, str, tuple[tuple[str, str], ...], str, str]]]:
-    """The draft, and of each hidden figure: service, measure, domain, mark, reason."""
+def _computed(
+    engine: Engine,
+    instrument: Instrument,
+    query: Query,
+    plan: "ReleasePlan",
+    released: Release,
+    beside: Sequence[Release],
+) -> list[Estimate]:
+    """A table that is not out, weighted as the release is: its caution will stand beside it."""
+    from storage.analysis.making import material_of, planned_draw
+    from storage.analysis.table import table_16_6_2
+
+    version = f"version {released.version}"
+    if _margins(plan) != released.margins:
+        raise QueryRefused(
+            f"the release file's margins are not those of {version}; name the same, or ask after the next"
+            " version"
+        )
+    if plan.probability_sample != released.probability_sample:
+        said = str(released.probability_sample).lower()
+        raise QueryRefused(
+            f"{version} says probability_sample = {said}, and the release file does not; say the same there,"
+            " or ask after the next version"
+        )
+    draw, simulated = planned_draw(engine, query.wave, plan), bool(released.simulated)
+    if (draw is not None) != released.design_weighted:  # of software that did not say it
+        raise QueryRefused(
+            f"{version} does not say that it is weighted by the sample's draw; ask after the next version"
+        )
+    crosses = {
+        (a, b) for *_, ((a, _), (b, _)) in tables_out(laid_alike([released, *beside]), released.material)
+    }
+    if len(wanted := query.variables) == 2 and not {wanted, wanted[::-1]} & crosses:
+        crosses.add((wanted[0], wanted[1]))
+    table = table_16_6_2(
+        engine, instrument, query.wave, margins=plan.margins, wealth=plan.wealth,
+        crosses=[(a, b) for a, b in sorted(crosses)], limits=plan.limits, fewest=plan.fewest,
+        probability_sample=plan.probability_sample, draw=draw, simulated=simulated,
+    )  # fmt: skip
+    material = material_of(engine, instrument, query.wave, plan.wealth, draw, simulated)
+    return serve(query, released, table.estimates, material, beside)
+
+
+def _margins(plan: "ReleasePlan") -> tuple[Margin, ...]:
+    tables = plan.margins.tables if plan.margins else ()
+    return tuple(Margin(m.name, m.source, m.issued.isoformat()) for m in tables)
+
+
+def read_draft(
+    answer: str,
+) -> tuple[Release, list[tuple[str, str, tuple[tuple[str, str], ...], str, str]], list[str]]:
+    """The draft; of each hidden figure service, measure, domain, mark, reason; why it would be refused."""
     data = json.loads(answer)
     why = [
         (s, m, tuple((str(v), str(o)) for v, o in domain), mark, reason)
         for s, m, domain, mark, reason in data["why"]
     ]
-    return release_of(data["release"]), why
+    return release_of(data["release"]), why, data.get("faults", [])
 
 
 def read_figures(answer: str) -> tuple[list[Estimate], str, int]:

@@ -14,14 +14,15 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, func, select
 
+from storage.analysis.disclosure import DisclosureRules
 from storage.analysis.estimates import Estimate
-from storage.analysis.release import Release, estimate_of
+from storage.analysis.release import Release, Rules, estimate_of
 from storage.database import among, reading, take_turn, writing
 from storage.models import QueryLog, table_of
 
-QUERY, DONE = "query", "done"  # kind and state of a row that is an answer
+QUERY = "query"  # kind of a row that a table answers
 
 _log = table_of(QueryLog)
 
@@ -42,26 +43,39 @@ class Served:
 
 
 def served_ids(engine: Engine, wave: str) -> frozenset[str]:
-    """The questions about this wave that a table was answered to."""
+    """The questions about this wave that a table was answered to, whatever else their rows say."""
     with reading(engine) as db:
         return _ids(db, wave)
 
 
 def tables_served(engine: Engine, ids: Collection[str], versions: Sequence[Release]) -> list[Release]:
-    """These questions' answers, oldest first. versions: the wave's that are out."""
-    with reading(engine) as db:
-        query = select(_log.c.answer).where(among(db, _log.c.id, ids)).order_by(_log.c.answered_at, _log.c.id)
-        rows = list(db.execute(query).scalars()) if ids and versions else []
+    """These questions' answers, oldest first. versions: the wave's that are out.
+
+    Left out are those that add nothing: every figure stands as it is in a version or in an older answer, on
+    the same interviews and under the same rules.
+    """
+    c = _log.c
+    with reading(engine) as db:  # a table may have been asked for a thousand times: one text is read once
+        query = select(c.answer).where(among(db, c.id, ids)).group_by(c.answer)
+        query = query.order_by(func.min(c.answered_at), func.min(c.id))
+        rows = list(db.execute(query).scalars()) if ids else []
     by_number = {r.version: r for r in versions}
+    out: dict[tuple[str, DisclosureRules], set[Estimate]] = {}
+    for r in versions:
+        out.setdefault((r.material, r.rules.disclosure), set()).update(r.estimates)
     found = []
     for row in rows:
         data = json.loads(row)
+        figures = tuple(estimate_of(e) for e in data["figures"])
         beside = by_number.get(data["version"])
-        base = beside or versions[-1]
+        base = beside or (versions[-1] if versions else _gone(figures))
         # Rows of earlier software do not say their interviews; those of a version that is gone are not known.
         material = data.get("material", beside.material if beside else "")
-        figures = tuple(estimate_of(e) for e in data["figures"])
-        found.append(replace(base, version=data["version"], material=material, estimates=figures, answers=()))
+        there = out.setdefault((material, base.rules.disclosure), set())
+        if not there.issuperset(figures):
+            there.update(figures)
+            given = replace(base, version=data["version"], material=material, estimates=figures, answers=())
+            found.append(given)
     return found
 
 
@@ -77,7 +91,15 @@ def turn(engine: Engine, wave: str, seen: Collection[str]) -> Iterator[Connectio
 
 
 def _ids(db: Connection, wave: str) -> frozenset[str]:
-    query = select(_log.c.id).where(
-        _log.c.wave == wave, _log.c.kind == QUERY, _log.c.state == DONE, _log.c.answer.is_not(None)
-    )
+    # By the figures themselves and not by the state: what somebody may have read is out for good.
+    query = select(_log.c.id).where(_log.c.wave == wave, _log.c.kind == QUERY, _log.c.answer.is_not(None))
     return frozenset(db.execute(query).scalars())
+
+
+def _gone(figures: Sequence[Estimate]) -> Release:
+    """In the place of the version that these were protected with, where the wave's folder is lost."""
+    return Release(
+        wave=figures[0].wave if figures else "", version=0, issued="", reason="", instrument="", owner="",
+        contact="", licence="", weighted=False, margins=(), probability_sample=False, interviews=0,
+        material="", software="", rules=Rules(), estimates=(),
+    )  # fmt: skip
