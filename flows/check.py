@@ -30,7 +30,7 @@ _LONGEST = {
     "hours": "999", "keyword": "M" * 20, "left": "999",
 }  # fmt: skip
 
-#: Metadata 16.6.2 (UN): attributes and overall satisfaction are asked on four points, of which two are positive.
+#: UN metadata 16.6.2: attributes and overall satisfaction are asked on four points; 3 and 2 are positive.
 _CODES = [0, 1, 2, 3]
 
 
@@ -127,14 +127,14 @@ def _data_faults(instrument: Instrument) -> Iterator[Fault]:
         if item.role in ("attribute", "overall"):
             codes = sorted(o.code for o in item.scale.options) if item.scale else []
             if codes != _CODES:
-                known = (
-                    f"scale {item.scale.id} with {', '.join(map(str, codes))}" if item.scale else "a number"
+                scale = (
+                    f"scale {item.scale.id}, codes {', '.join(map(str, codes))}" if item.scale else "a number"
                 )
                 yield Fault(
                     "questionnaire.toml",
                     f"items.{item.id}",
-                    f"has role {item.role} on {known}; give it a scale of four options with the codes 3, 2, 1, 0"
-                    " (3 and 2 are positive), or no role",
+                    f"has role {item.role} on {given}; give it a scale of four options with codes 3, 2, 1, 0"
+                    " (3 and 2 are the positive ones)",
                 )
         if item.groups:
             bounds = [(g.least, item.most if g.most is None else g.most) for g in item.groups]

@@ -291,7 +291,7 @@ def test_one_person_more_between_two_versions(tmp_path: Path) -> None:
     with pytest.raises(ReleaseError, match="base 100 in version 1 and 105 now"):
         issue(tmp_path, later, reason="Late answers.", material="m2")
     assert versions(tmp_path, "w") == [1]
-    with pytest.raises(ReleaseError, match="fewer than 30 people who all answered alike.* 35 more"):
+    with pytest.raises(ReleaseError, match="fewer than 30 people who all answered alike"):
         issue(tmp_path, [estimate((), 115, 74)], reason="Late answers.", material="m2")
     assert issue(tmp_path, [estimate((), 115, 66)], reason="Late answers.", material="m2").name == "2"
 

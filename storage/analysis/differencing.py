@@ -36,7 +36,6 @@ from storage.analysis.display import decimals, display
 from storage.analysis.estimates import ATTRIBUTES, OVERALL, Answer, Domain, Estimate
 from storage.analysis.release import Release
 
-
 #: wave, service, measure, domain: see `disclosure.key`.
 FigureKey = tuple[str, str, str, Domain]
 
