@@ -127,13 +127,11 @@ def _data_faults(instrument: Instrument) -> Iterator[Fault]:
         if item.role in ("attribute", "overall"):
             codes = sorted(o.code for o in item.scale.options) if item.scale else []
             if codes != _CODES:
-                scale = (
-                    f"scale {item.scale.id}, codes {', '.join(map(str, codes))}" if item.scale else "a number"
-                )
+                scale = f"scale {item.scale.id}, codes {codes}" if item.scale else "a number"
                 yield Fault(
                     "questionnaire.toml",
                     f"items.{item.id}",
-                    f"has role {item.role} on {given}; give it a scale of four options with codes 3, 2, 1, 0"
+                    f"has role {item.role} on {scale}; give it a scale of four options with codes 3, 2, 1, 0"
                     " (3 and 2 are the positive ones)",
                 )
         if item.groups:

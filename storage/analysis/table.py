@@ -308,8 +308,8 @@ def respondent_weights(
 
 def service_blocks(instrument: Instrument) -> dict[str, str]:
     """The services that have an overall item, in the instrument's order, each with its block."""
-    overall = (i for i in instrument.items if i.role == OVERALL and i.service)
-    return {i.service: instrument.blocks[i.block].id for i in overall}
+    overall = [i for i in instrument.items if i.role == OVERALL]
+    return {i.service: instrument.blocks[i.block].id for i in overall if i.service}
 
 
 def block_files(
