@@ -30,6 +30,9 @@ _LONGEST = {
     "hours": "999", "keyword": "M" * 20, "left": "999",
 }  # fmt: skip
 
+#: UN metadata 16.6.2: attributes and overall satisfaction are asked on four points; 3 and 2 are positive.
+_CODES = [0, 1, 2, 3]
+
 
 def check_files(files: Sequence[Path], folders: Sequence[Path]) -> list[tuple[Wave, list[Walked]]]:
     """Reads and walks every wave of these files, or folders of them, on the instruments in `folders`.
@@ -121,6 +124,16 @@ def _data_faults(instrument: Instrument) -> Iterator[Fault]:
         if sum(i.role == role for i in instrument.items) > 1:
             yield Fault("questionnaire.toml", f"role {role}", "more than one item has it")
     for item in instrument.items:
+        if item.role in ("attribute", "overall"):
+            codes = sorted(o.code for o in item.scale.options) if item.scale else []
+            if codes != _CODES:
+                scale = f"scale {item.scale.id}, codes {codes}" if item.scale else "a number"
+                yield Fault(
+                    "questionnaire.toml",
+                    f"items.{item.id}",
+                    f"has role {item.role} on {scale}; give it a scale of four options with codes 3, 2, 1, 0"
+                    " (3 and 2 are the positive ones)",
+                )
         if item.groups:
             bounds = [(g.least, item.most if g.most is None else g.most) for g in item.groups]
             whole = [item.least, *(least for least, _ in bounds[1:])]

@@ -89,7 +89,7 @@ def reply_which_region(turn: Turn, reply: str) -> Screen:
 
 
 def _pages(turn: Turn) -> tuple[Page, ...]:
-    """None where there are no results any more."""
+    """Today's pages for this respondent; empty where there are no results any more."""
     results = turn.wave.results
     if results is None:
         return ()

@@ -42,7 +42,7 @@ from storage.database import migrate, open_engine
 from tests.estimation_material import put
 from tests.figures_material import estimate
 from tests.test_estimation import REAL, found, user
-from tests.test_releases import DAY, INSTRUMENT, LABELS, about
+from tests.test_releases import DAY, INSTRUMENT, LABELS, about, released
 
 SCALE = (("very_satisfied", 3), ("satisfied", 2), ("dissatisfied", 1), ("very_dissatisfied", 0))
 Counts = Sequence[int]
@@ -285,6 +285,83 @@ def test_between_versions(tmp_path: Path) -> None:
     other = leaving(answers((36, 34, 21, 9)), Rules())
     assert revision_faults([], "m1", first, other) == []  # the same people, weighted otherwise
     assert len(revision_faults([], "m2", first, other)) == 2  # of the two that version 1 shows
+
+
+SHORT = (("very_satisfied", 3), ("satisfied", 2), ("dissatisfied", 1))
+
+
+def told_apart(rounding: int, group: int) -> list[tuple[Counts, Counts]]:
+    """Pairs of versions of which a reader can tell what fewer than five people, all who came, said alike.
+
+    The reader knows the rules, has shares to nine decimals, knows that nobody left (or, the pair turned
+    round, that nobody came), and tries every pair: up to six people, and one to six more. `group`: what
+    `revision_faults` goes by.
+    """
+    shown = replace(OPEN, disclosure=replace(OPEN.disclosure, rounding=rounding))
+    asked = replace(shown, disclosure=replace(shown.disclosure, group=group))
+
+    def issued(counts: Counts) -> Release:
+        figures = make([item(counts, SHORT)], shown)
+        out = leaving(marked_answers(answers(counts, SHORT), figures, shown), shown)
+        return replace(released([]), rules=asked, estimates=figures, answers=out)
+
+    few = [c for c in product(range(7), repeat=len(SHORT)) if 0 < sum(c) <= 6]
+    seen = {c: issued(c) for c in product(range(13), repeat=len(SHORT)) if 0 < sum(c) <= 12}
+    number: dict[object, int] = {}  # of all that look alike
+    looks = {c: number.setdefault((r.estimates, r.answers), len(number)) for c, r in seen.items()}
+    may: dict[tuple[int, int], bool] = {}
+    alike: dict[tuple[int, int], list[tuple[Counts, Counts, str]]] = defaultdict(list)
+    for first, came in product(few, few):
+        then = tuple(a + b for a, b in zip(first, came, strict=True))
+        mind = "negative" if not came[0] + came[1] else "positive" if not came[2] else ""
+        if sum(came) >= OPEN.disclosure.group:
+            mind = ""
+        for old, new in ((first, then), (then, first)):
+            pair = looks[old], looks[new]
+            if pair not in may:
+                may[pair] = not revision_faults(seen[new].estimates, "m2", seen[old], seen[new].answers)
+            if may[pair]:
+                alike[pair].append((old, new, mind))
+    told = [pairs for pairs in alike.values() if {mind for *_, mind in pairs} in ({"negative"}, {"positive"})]
+    # Where all of the larger version are of one mind, it tells that by itself, and may (rule 2).
+    return [
+        (old, new)
+        for pairs in told
+        for old, new, _ in pairs
+        if (most := max(old, new, key=sum))[2] and most[0] + most[1]
+    ]
+
+
+@pytest.mark.parametrize("rounding", [1, 2, 3])
+def test_two_versions_do_not_tell_that_a_small_group_was_of_one_mind(rounding: int) -> None:
+    assert told_apart(rounding, group=OPEN.disclosure.group) == []
+
+
+def test_the_reader_of_two_versions_finds_what_is_there_to_find() -> None:
+    """The test above can fail: asked for `least` (3) alone, four newcomers of one mind are told."""
+    assert ((1, 1, 3), (5, 1, 3)) in told_apart(1, group=3)
+
+
+@pytest.mark.parametrize(
+    ("after", "unreliable", "refused"),
+    [
+        ((60, 30, 20, 10), False, ["national"]),  # 20 more, all very satisfied: the item's share says so
+        ((50, 30, 30, 10), False, []),  # 10 and 10: sure to be of two minds
+        ((42, 30, 38, 10), False, ["national"]),  # 2 and 18: rounded, it could be 0 and 20
+        ((65, 40, 25, 10), False, []),  # 40 more are no small group, whatever they said
+        # without the item's share nothing tells that minds differed
+        ((50, 30, 30, 10), True, [f"national, {option}" for option, _ in SCALE]),
+        ((65, 40, 25, 10), True, []),
+    ],
+)
+def test_newcomers_of_one_mind(after: Counts, unreliable: bool, refused: list[str]) -> None:
+    counts = (40, 30, 20, 10)
+    mark = "u" if unreliable else ""
+    was = replace(released([item(counts)]), answers=leaving(answers(counts), Rules()))
+    now = [replace(e, mark=mark) for e in make([item(after)], Rules())]
+    faults = revision_faults(now, "m2", was, leaving(answers(after), Rules()))
+    assert [fault.split(": ")[0].removeprefix("health overall, ") for fault in faults] == refused
+    assert all("fewer than 30 people who all answered alike" in fault for fault in faults)
 
 
 # ---------------------------------------------------------------- weighted by design

@@ -155,6 +155,8 @@ id = "other.sex"
 role = "sex"
 label = "Twice\""""
 
+ALL_ON_FOUR = 'attribute = "all"\nscale = "four"'
+
 ON_READING: list[Edit] = [
     # the file itself
     (Q, "[instrument]", "[instrument", "-", "not TOML"),
@@ -319,6 +321,28 @@ ON_CHECKING: list[Edit] = [
     (Q, 'role = "overall"', 'role = "wealth"', "service care", "0 overall items"),
     (Q, 'service = "care"\nattribute = "a1"', 'attribute = "a1"', "service -", "1 attribute and 0 overall"),
     (Q, OTHER, TWO_SEXES, "role sex", "more than one"),
+    # the indicator's items: four points, 3 to 0
+    (
+        Q,
+        'id = "best", code = 3',
+        'id = "best", code = 4',
+        "items.care.all",
+        "four, codes [0, 1, 2, 4]; give it",
+    ),
+    (
+        Q,
+        ALL_ON_FOUR,
+        ALL_ON_FOUR.replace("four", "yes_no"),
+        "items.care.all",
+        "scale yes_no, codes [1, 2];",
+    ),
+    (
+        Q,
+        ALL_ON_FOUR,
+        ALL_ON_FOUR.replace('scale = "four"', 'kind = "number"\nmin = 1\nmax = 10'),
+        "items.care.all",
+        "role overall on a number; give it a scale of four options with codes 3, 2, 1, 0",
+    ),
     # commands of text messages
     (
         FR,

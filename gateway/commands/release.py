@@ -188,15 +188,7 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
         """Print published figures."""
         from rich.console import Console
 
-        from storage.analysis.release import latest, load_release, wave_folder
-
-        settings = context(run_folder=True)
-        ours, out = wave_or_first(settings, wave), settings.releases_dir
-        name = wave or ours.id
-        release = load_release(wave_folder(out, name) / str(version)) if version else latest(out, name)
-        if release is None:
-            typer.echo(f"Wave {name} has no release in {out}; see: python main.py release list", err=True)
-            raise typer.Exit(1)
+        ours, release = issued(context(run_folder=True), wave, version)
         variables = tuple(v.strip() for v in by.split(",") if v.strip())
         rows = [
             e
@@ -212,6 +204,19 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
 
     weights.add_verbs(app, context)
     return app
+
+
+def issued(settings: Settings, wave: str, version: int) -> tuple["Wave", "Release"]:
+    """The wave asked for, or the first, and its release of this version; 0: the newest. Exits without one."""
+    from storage.analysis.release import latest, load_release, wave_folder
+
+    ours, out = wave_or_first(settings, wave), settings.releases_dir
+    name = wave or ours.id
+    release = load_release(wave_folder(out, name) / str(version)) if version else latest(out, name)
+    if release is None:
+        typer.echo(f"Wave {name} has no release in {out}; see: python main.py release list", err=True)
+        raise typer.Exit(1)
+    return ours, release
 
 
 def software() -> str:

@@ -33,29 +33,23 @@ def add_verbs(app: typer.Typer, context: Callable[..., Settings]) -> None:
 
         Refused where they would not be those that its figures were made with.
         """
-        from gateway.commands.release import bars
+        from gateway.commands.release import bars, issued
         from storage.analysis.plan import load_plan
-        from storage.analysis.release import latest, load_release, wave_folder
         from storage.analysis.released import keep_releases
         from storage.analysis.weights import keep_weights, remade_weights
         from storage.database import check_schema, open_engine
 
         settings = context(run_folder=True)
-        ours, out = wave_or_first(settings, wave), settings.releases_dir
-        name = wave or ours.id
-        release = load_release(wave_folder(out, name) / str(version)) if version else latest(out, name)
-        if release is None:
-            typer.echo(f"Wave {name} has no release in {out}; see: python main.py release list", err=True)
-            raise typer.Exit(1)
+        ours, release = issued(settings, wave, version)
         plan = load_plan(settings.release_file, ours.instrument, margins=margins, wealth=wealth)
         engine = open_engine(settings.database_url)
         check_schema(engine)
         with bars() as told:
             made = remade_weights(engine, ours.instrument, release, plan, told)
-            keep_releases(engine, out)
+            keep_releases(engine, settings.releases_dir)
             kept = keep_weights(engine, made, release.version, told)
         engine.dispose()
-        typer.echo(f"Wave {name}, version {release.version}: {kept:,} final weights kept.")
+        typer.echo(f"Wave {release.wave}, version {release.version}: {kept:,} final weights kept.")
 
     @app.command()
     def replicates(

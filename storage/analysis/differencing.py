@@ -3,8 +3,13 @@
 Between versions. What was hidden stays hidden. If a version rests on other interviews than the one before
 (somebody withdrew, answers came late), every figure that changed must rest on at least `least` more or
 fewer respondents; else the difference of two published figures would tell what one or two people said.
-Published bases are rounded, so the test is on them with the rounding added. A version that rests on the
-same interviews (`material`), weighted or computed otherwise, tells nothing about a person.
+And those who came or left may not be a small group of one mind: while they can be fewer than `group`, the
+change of the positive count must be sure to be neither none of them nor all. Published counts are rounded, so
+both tests ask what the exact change can have been: an interval. Whoever is of one mind about the options of a
+scale is on one side of it, so the item's own figure answers for its options, and the five attributes for
+their mean; where these are not shown in both versions, nothing tells that minds differed, and a small change
+is refused. What is not asked: sums of hidden figures, between versions. A version that rests on the same
+interviews (`material`), weighted or computed otherwise, tells nothing about a person.
 
 Between a release and a query. A query has one wave, one service, one measure and two dimensions at most,
 rests on the interviews of the newest version, and goes by its rules. If the table is out already, in the
@@ -27,12 +32,15 @@ Between answers and the next version. The same, from the other side: answers cou
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from storage.analysis.disclosure import answer_key, key, protect, rounded
+from storage.analysis.disclosure import DisclosureRules, answer_key, key, protect, rounded
 from storage.analysis.display import decimals, display
 from storage.analysis.estimates import ATTRIBUTES, OVERALL, Answer, Domain, Estimate
 from storage.analysis.release import Release
 
 _TOLD = 10  # faults: a few late answers can be one of every figure
+
+#: wave, service, measure, domain: see `disclosure.key`.
+FigureKey = tuple[str, str, str, Domain]
 
 
 class QueryRefused(ValueError):
@@ -231,32 +239,79 @@ def _turned(estimates: Iterable[Estimate], pairs: Collection[tuple[str, ...]]) -
 
 
 def revision_faults(
-    new: Sequence[Estimate], material: str, before: Release, answers: Sequence[Answer] = ()
+    new: Sequence[Estimate],
+    material: str,
+    before: Release,
+    answers: Sequence[Answer] = (),
+    rules: DisclosureRules | None = None,
 ) -> list[str]:
     """Why these figures (as they would leave) may not be published after `before`; none if they may.
 
     answers: theirs, likewise. They rest on their item's base, so the same difference of it is asked.
+    rules: that `new` was made by; those of `before` if not given. The stricter of the two hold.
     """
     if material and material == before.material:
         return []
-    rules = before.rules.disclosure
-    least = rules.least + rules.rounding
+    were = before.rules.disclosure
+    rules = rules or were
+    least, group = max(were.least, rules.least), max(were.group, rules.group)
+    rounding = max(were.rounding, rules.rounding)
     old = {key(e): e for e in before.estimates}
     old_answers = {answer_key(a): a.figure for a in before.answers}
+    now = {key(e): e for e in new}
+    shown = {k for k, e in now.items() if k in old and not {e.mark, old[k].mark} & {"c", "u"}}
+    five: dict[tuple[str, str, Domain], set[FigureKey]] = {}
+    for k in old.keys() | now.keys():
+        if k[2] not in (OVERALL, ATTRIBUTES):
+            five.setdefault((k[0], k[1], k[3]), set()).add(k)
     pairs = [(e, old.get(key(e)), "") for e in new]
     pairs += [(a.figure, old_answers.get(answer_key(a)), f", {a.option}") for a in answers]
     faults = []
     for e, was, option in pairs:
         if was is None or "c" in (e.mark, was.mark) or _seen(e) == _seen(was):
             continue
-        if abs(e.n - was.n) < least:
+        base = _change(was.n, e.n, were, rules)
+        if few := _within(base, least):
+            why, wanted = f"the difference would tell what fewer than {least} people said", least
+        elif small := _within(base, group):
+            why, wanted = f"the difference may be fewer than {group} people who all answered alike", group
+            if "u" in (e.mark, was.mark):
+                continue  # nothing is said of what they answered
+            if option:  # the item is asked for itself; so are the five
+                mixed = key(e) in shown
+            elif e.measure == ATTRIBUTES:
+                of = five.get((e.wave, e.service, e.domain), set())
+                mixed = bool(of) and of <= shown
+            else:
+                mixed = not _alike(small, _change(was.positive, e.positive, were, rules))
+            if mixed:
+                continue
+        if few or small:
             where = (", ".join("=".join(pair) for pair in e.domain) or "national") + option
             faults.append(
                 f"{e.service} {e.measure}, {where}: base {was.n} in version {before.version} and {e.n} now; "
-                f"the difference would tell what fewer than {rules.least} people said. Publish from the "
-                f"interviews of version {before.version}, or once there are {least} more"
+                f"{why}. Publish from the interviews of version {before.version}, or once there are "
+                f"{wanted + rounding} more"
             )
     return faults
+
+
+def _change(was: int, now: int, before: DisclosureRules, after: DisclosureRules) -> tuple[int, int]:
+    """The least and the greatest exact change behind two published counts: see `rounded`, half goes up."""
+    low = now - after.rounding // 2 - (was + (before.rounding - 1) // 2)
+    return low, now + (after.rounding - 1) // 2 - (was - before.rounding // 2)
+
+
+def _within(change: tuple[int, int], below: int) -> tuple[int, int] | None:
+    """The part of an interval that is under `below` people more or fewer; None if there is none."""
+    low, high = max(change[0], 1 - below), min(change[1], below - 1)
+    return (low, high) if low <= high else None
+
+
+def _alike(people: tuple[int, int], positive: tuple[int, int]) -> bool:
+    """Whether of so many people none, or all, can have answered positively."""
+    none = positive[0] <= 0 <= positive[1]
+    return none or (positive[0] <= people[1] and people[0] <= positive[1])
 
 
 def _seen(e: Estimate) -> tuple[object, ...]:

@@ -32,9 +32,8 @@ from storage.analysis.margins import Margins
 from storage.analysis.raking import Limits, RakingError, Target, rake
 from storage.analysis.shares import NEGATIVE, POSITIVE_STATE, item_states
 from storage.analysis.sheets import Progress
-from storage.analysis.table import Draw, File, block_files, service_figures
+from storage.analysis.table import Draw, File, block_files, service_blocks, service_figures
 from storage.analysis.variance import Design
-from storage.database import reading
 
 GROUPS = 100
 _SEED = 16  # the same groups each time
@@ -80,19 +79,13 @@ def replicate_check(
     if groups < 2:
         raise ValueError(f"{groups} groups: give 2 or more")
     known = variables(instrument, wealth)
-    with reading(engine) as db:
-        sheets, files = block_files(
-            db, instrument, wave, margins=margins, wealth=wealth, limits=limits, fewest=fewest, draw=draw,
-            simulated=simulated, told=told,
-        )  # fmt: skip
+    _, sheets, files = block_files(
+        engine, instrument, wave, margins=margins, wealth=wealth, limits=limits, fewest=fewest, draw=draw,
+        simulated=simulated, told=told,
+    )  # fmt: skip
     replicated: dict[int, _Replicates] = {}
     found = []
-    for service in dict.fromkeys(i.service for i in instrument.items if i.role == OVERALL and i.service):
-        block = next(
-            instrument.blocks[i.block].id
-            for i in instrument.items
-            if i.service == service and i.role == OVERALL
-        )
+    for service, block in service_blocks(instrument).items():
         file = files[block]
         if not len(file.design.counts):
             continue

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Engine, select
 
 from flows.instrument import Instrument
 from storage.analysis.answers import answers_of
@@ -88,13 +88,11 @@ def table_16_6_2(
                 f"cross {' by '.join(cross)}: name two different variables out of {', '.join(ids)}"
             )
     said: Progress = told or (lambda what, done, total: None)
-    with reading(engine) as db:
-        basis, groups = read_groups(db, instrument, wave, simulated)
-        sheets = [read_sheet(db, group, wave, said, draw is not None) for group in groups]
-    sheets = drawn_only(sheets, draw)
-    basis = replace(
-        basis, period=period or basis.period, respondents=sum(len(sheet.marks) for sheet in sheets)
-    )
+    basis, sheets, files = block_files(
+        engine, instrument, wave, margins=margins, wealth=wealth, limits=limits, fewest=fewest, draw=draw,
+        simulated=simulated, told=told,
+    )  # fmt: skip
+    basis = replace(basis, period=period or basis.period)
     breakdowns: list[tuple[str, ...]] = [(), *((i,) for i in ids), *crosses]
     notes = (
         *(() if margins or draw is not None else (UNWEIGHTED,)),
@@ -103,19 +101,10 @@ def table_16_6_2(
     estimates: list[Estimate] = []
     answers: list[Answer] = []
     rakings: dict[str, RakingReport] = {}
-    files: dict[bool | str, File] = {}
-    services = list(dict.fromkeys(i.service for i in instrument.items if i.role == "overall" and i.service))
-    for n, service in enumerate(services):
+    services = service_blocks(instrument)
+    for n, (service, block) in enumerate(services.items()):
         said("computing", n, len(services))
-        block = next(
-            instrument.blocks[i.block].id
-            for i in instrument.items
-            if i.service == service and i.role == OVERALL
-        )
-        key = block if any(block in sheet.given for sheet in sheets) else True
-        if key not in files:
-            files[key] = file_of(sheets, block, known, margins, limits, fewest, draw)
-        file = files[key]
+        file = files[block]
         if file.report is not None:
             rakings[block] = file.report
         states = item_states(instrument, service, [(s.group.instrument, s.marks) for s in sheets])
@@ -303,11 +292,10 @@ def respondent_weights(
     Blocks that were given to every respondent share one file, and so one `Weights` (`is` tells).
     Raises RakingError, NoMarks.
     """
-    with reading(engine) as db:
-        sheets, files = block_files(
-            db, instrument, wave, margins=margins, wealth=wealth, limits=limits, fewest=fewest, draw=draw,
-            simulated=simulated, pseudonyms=True,
-        )  # fmt: skip
+    _, sheets, files = block_files(
+        engine, instrument, wave, margins=margins, wealth=wealth, limits=limits, fewest=fewest, draw=draw,
+        simulated=simulated, pseudonyms=True,
+    )  # fmt: skip
     names = np.array([p for sheet in sheets for p in sheet.pseudonyms], dtype=object)
     made: dict[int, Weights] = {}
     for file in files.values():
@@ -318,8 +306,14 @@ def respondent_weights(
     return {block: made[id(file)] for block, file in files.items()}
 
 
+def service_blocks(instrument: Instrument) -> dict[str, str]:
+    """The services that have an overall item, in the instrument's order, each with its block."""
+    overall = [i for i in instrument.items if i.role == OVERALL]
+    return {i.service: instrument.blocks[i.block].id for i in overall if i.service}
+
+
 def block_files(
-    db: Connection,
+    engine: Engine,
     instrument: Instrument,
     wave: str,
     *,
@@ -331,18 +325,23 @@ def block_files(
     simulated: bool,
     pseudonyms: bool = False,
     told: Progress | None = None,
-) -> tuple[list[Sheet], dict[str, File]]:
-    """The respondents, and by block of services the file that its figures are made of, as in the table."""
+) -> tuple[Basis, list[Sheet], dict[str, File]]:
+    """What the wave's figures rest on, its respondents, and by block of services the file of its figures.
+
+    Raises RakingError, NoMarks.
+    """
     known = variables(instrument, wealth)
-    _, groups = read_groups(db, instrument, wave, simulated)
     by_name = pseudonyms or draw is not None
-    sheets = drawn_only([read_sheet(db, group, wave, told, by_name) for group in groups], draw)
-    blocks = dict.fromkeys(instrument.blocks[i.block].id for i in instrument.items if i.role == OVERALL)
+    with reading(engine) as db:
+        basis, groups = read_groups(db, instrument, wave, simulated)
+        sheets = [read_sheet(db, group, wave, told, by_name) for group in groups]
+    sheets = drawn_only(sheets, draw)
+    basis = replace(basis, respondents=sum(len(sheet.marks) for sheet in sheets))
     files: dict[bool | str, File] = {}
     found = {}
-    for block in blocks:
+    for block in service_blocks(instrument).values():
         key = block if any(block in sheet.given for sheet in sheets) else True
         if key not in files:
             files[key] = file_of(sheets, block, known, margins, limits, fewest, draw)
         found[block] = files[key]
-    return sheets, found
+    return basis, sheets, found
