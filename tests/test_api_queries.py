@@ -145,7 +145,7 @@ def test_what_the_rules_refuse_and_how_many_at_once(api: Api) -> None:
     id = ask(api).json()["id"]
     work(api, id, "weighted.toml")
     found = api.json(f"/api/v1/queries/{id}")
-    assert found["state"] == "refused" and "margins are not those of version 1" in found["error"]
+    assert found["state"] == "refused" and "version 1 was weighted with no margins, and" in found["error"]
     assert found["figures"] is None and ask(api).json()["id"] != id
     others = [ask(api, variables=v) for v in ([], ["sex"], ["age"])]
     assert [answer.status_code for answer in others] == [202, 202, 429]
@@ -153,7 +153,7 @@ def test_what_the_rules_refuse_and_how_many_at_once(api: Api) -> None:
     assert drawn.status_code == 202
     work(api, drawn.json()["id"], "drawn.toml")
     said = api.json(f"/api/v1/queries/{drawn.json()['id']}", OTHER)["error"]
-    assert "version 1 says probability_sample = false, and the release file does not" in said
+    assert "version 1 was weighted with probability_sample = false, and the release file says" in said
     held = others[1].json()["id"]
     work(api, held, "weighted.toml")
     assert api.json(f"/api/v1/queries/{held}")["state"] == "done", "the release holds it"

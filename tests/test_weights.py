@@ -153,15 +153,19 @@ def test_they_are_made_again_only_as_they_were(engine: Engine, tmp_path: Path) -
     table = table_16_6_2(engine, instrument(), "w", margins=margins, fewest=20)
     release = released(engine, 1, plan, [e for e in table.estimates if not e.domain])
 
+    said_so = replace(release, fewest=20)  # files of older software do not
+
     def again(given: ReleasePlan = plan, of: Release = release) -> int:
         return keep_weights(engine, remade_weights(engine, instrument(), of, given), of.version)
 
-    assert again() == again() == 300
+    assert again() == again(of=said_so) == 300
     for given, of, said in (
         (plan, replace(release, weighted=False), "version 1: was published unweighted"),
-        (replace(plan, probability_sample=True), release, "probability_sample = false; set it so"),
-        (ReleasePlan(), release, "was made with region, Made-up totals .*; give that file with --margins"),
+        (replace(plan, probability_sample=True), release, "weighted with probability_sample = false; say"),
+        (ReleasePlan(), release, "was weighted with region, Made-up totals .*; say the same"),
         (replace(plan, limits=Limits(0.9, 1.1)), release, "comes out as .* with these margins, caps and"),
+        (replace(plan, fewest=21), said_so, r"with no least and most, fewest = 20 under \[weights\]; say"),
+        (plan, replace(said_so, caps=(0.3, 3.0)), "with least = 0.3, most = 3, fewest = 20 under"),
     ):
         with pytest.raises(ReleaseError, match=said):
             again(given, of)

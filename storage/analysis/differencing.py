@@ -87,7 +87,7 @@ def held(query: Query, released: Release, beside: Sequence[Release] = ()) -> lis
     """
 
     def alike(r: Release) -> tuple[object, ...]:
-        return r.material, r.margins, r.design_weighted, r.probability_sample
+        return r.material, r.margins, r.design_weighted, r.probability_sample, r.caps, r.fewest
 
     same = [r for r in beside if released.material and alike(r) == alike(released)]
     wanted = {query.variables, query.variables[::-1]}

@@ -162,10 +162,9 @@ def make_release(
         material=made.material,
         weighted=margins is not None,
         design_weighted=made.draw is not None,
-        margins=tuple(
-            released.Margin(m.name, m.source, m.issued.isoformat())
-            for m in (margins.tables if margins else ())
-        ),
+        margins=plan.named_margins,
+        caps=plan.caps,
+        fewest=plan.fewest,
         probability_sample=plan.probability_sample,
         simulated=basis.simulated,
         licence=publisher.licence,

@@ -18,7 +18,7 @@ from storage.analysis.display import DisplayRules
 from storage.analysis.domains import OfficeFileError, Wealth, load_wealth, variables
 from storage.analysis.margins import Margins, load_margins
 from storage.analysis.raking import Limits
-from storage.analysis.release import Rules
+from storage.analysis.release import Margin, Release, Rules
 
 _SECTIONS = ("disclosure", "display", "weights")
 
@@ -34,6 +34,37 @@ class ReleasePlan:
     margins: Margins | None = None  # None: not raked
     wealth: Wealth | None = None
     probability_sample: bool = False
+
+    @property
+    def named_margins(self) -> tuple[Margin, ...]:
+        """The margins as a release names them."""
+        tables = self.margins.tables if self.margins else ()
+        return tuple(Margin(m.name, m.source, m.issued.isoformat()) for m in tables)
+
+    @property
+    def caps(self) -> tuple[float, float] | None:
+        """The caps as a release names them."""
+        return (self.limits.least, self.limits.most) if self.limits else None
+
+    def unlike(self, released: Release) -> str:
+        """What `released` was weighted with, and this plan would not; "" where the weights are the same.
+
+        A release of older software does not say its caps and joins: those are then taken to be the same.
+        """
+        if self.named_margins != released.margins:
+            return "; ".join(f"{m.name}, {m.source}, {m.date}" for m in released.margins) or "no margins"
+        if self.probability_sample != released.probability_sample:
+            return f"probability_sample = {str(released.probability_sample).lower()}"
+        if (
+            released.weighted
+            and released.fewest
+            and (self.caps, self.fewest) != (released.caps, released.fewest)
+        ):
+            caps = "no least and most, "
+            if released.caps:
+                caps = f"least = {released.caps[0]:g}, most = {released.caps[1]:g}, "
+            return f"{caps}fewest = {released.fewest} under [weights]"
+        return ""
 
 
 def load_plan(

@@ -72,6 +72,8 @@ class About:
     licence: str = LICENCE
     address: str = ""  # where the releases' folder is read on the web; "" = not known
     design_weighted: bool = False  # by the probabilities of the sample's draw
+    caps: tuple[float, float] | None = None  # of weights, times their mean
+    fewest: int = 1  # respondents that a margin's category needed
 
     def __post_init__(self) -> None:
         if self.weighted != bool(self.margins):
@@ -150,6 +152,8 @@ def publish(
         estimates=figures,
         answers=options,
         design_weighted=about.design_weighted,
+        caps=about.caps,
+        fewest=about.fewest,
     )
     folder.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(dir=folder, prefix=f".{release.version}."))

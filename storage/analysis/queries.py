@@ -34,7 +34,6 @@ from storage.analysis.disclosure import key, rounded
 from storage.analysis.display import decimals
 from storage.analysis.estimates import Estimate
 from storage.analysis.release import (
-    Margin,
     Release,
     ReleaseError,
     all_versions,
@@ -238,7 +237,7 @@ def _draft(
     release = Release(
         wave=wave, version=0, issued=datetime.now(UTC).date().isoformat(), reason="", owner=owner, contact="",
         instrument=" ".join(made.table.basis.instruments), licence="", weighted=plan.margins is not None,
-        margins=_margins(plan),
+        margins=plan.named_margins,
         probability_sample=plan.probability_sample, interviews=made.table.basis.respondents, material="",
         software="", rules=plan.rules, simulated=made.table.basis.simulated,
         estimates=tuple(e for e in left if len(e.domain) < 2), answers=leaving(made.answers, plan.rules),
@@ -306,16 +305,10 @@ def _computed(
     from storage.analysis.table import table_16_6_2
 
     version = f"version {released.version}"
-    if _margins(plan) != released.margins:
+    if was := plan.unlike(released):
         raise QueryRefused(
-            f"the release file's margins are not those of {version}; name the same, or ask after the next"
-            " version"
-        )
-    if plan.probability_sample != released.probability_sample:
-        said = str(released.probability_sample).lower()
-        raise QueryRefused(
-            f"{version} says probability_sample = {said}, and the release file does not; say the same there,"
-            " or ask after the next version"
+            f"{version} was weighted with {was}, and the release file says otherwise; say the same there, or"
+            " ask after the next version"
         )
     draw, simulated = planned_draw(engine, query.wave, plan), bool(released.simulated)
     if (draw is not None) != released.design_weighted:  # of software that did not say it
@@ -334,11 +327,6 @@ def _computed(
     )  # fmt: skip
     material = material_of(engine, instrument, query.wave, plan.wealth, draw, simulated)
     return serve(query, released, table.estimates, material, beside)
-
-
-def _margins(plan: "ReleasePlan") -> tuple[Margin, ...]:
-    tables = plan.margins.tables if plan.margins else ()
-    return tuple(Margin(m.name, m.source, m.issued.isoformat()) for m in tables)
 
 
 def read_draft(

@@ -76,6 +76,8 @@ class Release:
     title: str = "SDG indicator 16.6.2: satisfaction with the last experience of public services"
     answers: tuple[Answer, ...] = ()  # in the instrument's order; none in files of older software
     design_weighted: bool = False  # by the probabilities of the sample's draw, raked or not
+    caps: tuple[float, float] | None = None  # of weights, times their mean; None: none, or not said
+    fewest: int = 0  # respondents that a margin's category needed; 0: not said, in files of older software
 
     @property
     def caution(self) -> str:
@@ -197,6 +199,7 @@ def _release(data: Mapping[str, Any]) -> Release:
     return replace(
         Release(**known),
         margins=tuple(Margin(**m) for m in data["margins"]),
+        caps=None if data.get("caps") is None else (float(data["caps"][0]), float(data["caps"][1])),
         rules=Rules(DisclosureRules(**rules["disclosure"]), DisplayRules(**rules["display"])),
         estimates=tuple(estimate_of(e) for e in data["estimates"]),
         answers=tuple(

@@ -20,7 +20,7 @@ from storage.analysis.display import decimals
 from storage.analysis.intervals import Floats
 from storage.analysis.making import material_of, planned_draw
 from storage.analysis.plan import ReleasePlan
-from storage.analysis.release import Margin, Release, ReleaseError
+from storage.analysis.release import Release, ReleaseError
 from storage.analysis.sheets import Progress
 from storage.analysis.table import Draw, respondent_weights, table_16_6_2
 from storage.database import Write, reading, writing
@@ -121,15 +121,11 @@ def remade_weights(
     said, simulated = f"wave {release.wave}, version {release.version}", bool(release.simulated)
     if not release.weighted and not release.probability_sample:
         raise ReleaseError(f"{said}: was published unweighted, so there are no final weights")
-    if release.probability_sample != plan.probability_sample:
-        meant = str(release.probability_sample).lower()
-        raise ReleaseError(f"{said}: was made with probability_sample = {meant}; set it so for this")
-    margins = tuple(
-        Margin(m.name, m.source, m.issued.isoformat()) for m in (plan.margins.tables if plan.margins else ())
-    )
-    if margins != release.margins:
-        tables = "; ".join(f"{m.name}, {m.source}, {m.date}" for m in release.margins) or "no margins"
-        raise ReleaseError(f"{said}: was made with {tables}; give that file with --margins")
+    if was := plan.unlike(release):
+        raise ReleaseError(
+            f"{said}: was weighted with {was}; say the same in the release file, or give its margins with"
+            " --margins"
+        )
     draw = planned_draw(engine, release.wave, plan)
     changed = (
         f"{said}: does not rest on the interviews that are here now: some came, changed or were withdrawn"
