@@ -122,7 +122,7 @@ def test_no_file_holds_a_name_of_the_database_or_a_time_of_day(
         assert not any(len(cell) > 12 and cell[4:5] == "-" and ":" in cell for cell in row.values())
 
 
-def test_the_base_weight_is_that_of_the_sample_and_never_in_the_public_file(
+def test_base_weight_and_stratum_are_those_of_the_sample_and_never_in_the_public_file(
     engine: Engine, tmp_path: Path
 ) -> None:
     """One respondent was drawn as 1 in 8; the others dialled in."""
@@ -133,16 +133,24 @@ def test_the_base_weight_is_that_of_the_sample_and_never_in_the_public_file(
     campaign = {"id": "c", "wave": who["wave"], "state": "running", "aggregator": "a", "created_at": now,
                 "state_at": now}  # fmt: skip
     number = {"id": "0" * 32, "wave": who["wave"], "respondent": who["respondent"], "campaign": "c",
-              "replicate": 1, "source": "csv", "probability": 0.125, "loaded_at": now}  # fmt: skip
+              "replicate": 1, "source": "csv", "probability": 0.125, "stratum": "=urban",
+              "loaded_at": now}  # fmt: skip
     with writing(engine) as db:
         db.execute(insert(table_of(Campaign)), [campaign])
         db.execute(insert(table_of(SampleNumber)), [number])
     found = {r["interview"]: r for r in read(export(engine, tmp_path / "s"))}
     drawn = found.pop(export_id(KEY, Asked(SCIENTIFIC, "p"), "interview", who["id"]))
     assert drawn["weight_base"] == "8.0" and {r["weight_base"] for r in found.values()} == {"1.0"}
+    assert drawn["stratum"] == "'=urban", "no formula in Excel"
+    assert {r["stratum"] for r in found.values()} == {""}
     for block in who["blocks"].split():
         assert float(drawn[f"weight_{block}"]) >= 8
-    assert {r["weight_base"] for r in read(export(engine, tmp_path / "p", PUBLIC))} == {"1.0"}
+    with reading(engine) as db:
+        seen = db.execute(text("SELECT interview, stratum, sample_weight FROM analytics_weight")).all()
+    assert {row[1:] for row in seen if row.interview == who["id"]} == {("=urban", 8.0)}
+    assert {row[1:] for row in seen if row.interview != who["id"]} == {(None, None)}
+    public = read(export(engine, tmp_path / "p", PUBLIC))
+    assert {r["weight_base"] for r in public} == {"1.0"} and "stratum" not in public[0]
 
 
 def test_withdrawn_and_made_up_interviews_stay_out(engine: Engine, tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def as_in_file(row: Mapping[str, Any], asked: Asked) -> dict[str, str]:
         "respondent": export_id(KEY, asked, "respondent", row["respondent"]),
         "wave": row["wave"], "instrument": row["instrument"], "language": row["language"], "mode": "1",
         "began_on": day(row["began_at"]), "disposition": DISPOSITIONS[row["disposition"]],
-        "weight_base": "1.0",
+        "stratum": "", "weight_base": "1.0",
     }  # fmt: skip
     for block in ("water", "roads"):
         chance = json.loads(row["probabilities"]).get(block)

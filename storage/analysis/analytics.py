@@ -25,6 +25,7 @@ from storage.analysis.columns import INTERVIEW_LABELS, LONG_LABELS
 from storage.analysis.dictionary import Variable, view_variables
 from storage.analysis.views import comment_of, named, quoted
 from storage.models import Moment
+from storage.sample import drawn
 
 SCHEMA = "analytics"
 GROUP = "dial16_analyst"
@@ -210,6 +211,7 @@ def _weight(postgresql: bool) -> View:
     else:
         pairs = "json_each(i.probabilities) AS p"
     chance, within = "CAST(p.value AS DOUBLE PRECISION)", "strpos" if postgresql else "instr"
+    sample = drawn(None).compile(compile_kwargs={"literal_binds": True})
     return View(
         "weight",
         "A row a counted interview and block that it was given: how probable that was, and what it weighs.",
@@ -221,6 +223,10 @@ def _weight(postgresql: bool) -> View:
             Column("block", "text", "Block of items", "p.key"),
             Column("probability", "real", "With which the interview was given the block", chance),
             Column("base_weight", "real", "1 over that", f"1 / {chance}"),
+            Column(
+                "stratum", "text", "Stratum of the sample that the respondent was drawn from", "d.stratum"
+            ),
+            Column("sample_weight", "real", "1 over the probability of being drawn", "1 / d.probability"),
             Column(
                 "final_weight",
                 "real",
@@ -236,6 +242,7 @@ def _weight(postgresql: bool) -> View:
             ),
         ),
         f"FROM interview i CROSS JOIN {pairs}"
+        f" LEFT JOIN ({sample}) d ON d.wave = i.wave AND d.respondent = i.respondent"
         # Each wave's newest release with weights; block '' is any.
         " LEFT JOIN (SELECT r.wave, MAX(r.version) AS version FROM release r WHERE EXISTS"
         " (SELECT 1 FROM final_weight e WHERE e.wave = r.wave AND e.version = r.version) GROUP BY r.wave) n"

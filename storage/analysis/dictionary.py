@@ -312,6 +312,8 @@ def _head(instrument: Instrument, variant: str, final: Mapping[str, str]) -> lis
     head.append(
         Variable("disposition", INTERVIEW_LABELS["disposition"], "category", codes=_coded(instrument, stands))
     )
+    if variant == SCIENTIFIC:
+        head.append(Variable("stratum", "Stratum of the sample that the respondent was drawn from", "text"))
     head.append(_weight("weight_base", "Base weight: 1 over the probability of being asked at all"))
     head += [
         _weight(f"weight_{block.id}", f"Base weight for the block {block.id}: over its probability too",

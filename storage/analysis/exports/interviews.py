@@ -76,9 +76,10 @@ def check_instrument(db: Connection, instrument: Instrument, asked: Asked) -> No
     )
 
 
-#: Of an interview; after them the probability with which it was sampled, and the numbers it gave.
+#: Of an interview; after them what its respondent's draw says, and the numbers it gave.
 _READ = ("interview", "respondent", "wave", "instrument", "language", "mode", "disposition", "began_at",
          "blocks", "probabilities", "marks")  # fmt: skip
+_DRAWN = ("stratum", "probability")  # None: was not drawn
 
 
 def select_interviews(instrument: Instrument, asked: Asked) -> Select[Any]:
@@ -87,12 +88,12 @@ def select_interviews(instrument: Instrument, asked: Asked) -> Select[Any]:
     tables: FromClause = _interview
     columns: list[ColumnElement[Any]] = [c.id.label("interview"), *(c[name] for name in _READ[1:])]
     if asked.variant == PUBLIC:  # a weight would tell the stratum
-        columns.append(null().label("probability"))
+        columns += [null().label(name) for name in _DRAWN]
     else:
         sample = drawn(asked.wave).subquery()
         mine = (sample.c.wave == c.wave) & (sample.c.respondent == c.respondent)
         tables = tables.outerjoin(sample, mine)
-        columns.append(sample.c.probability)
+        columns += [sample.c[name] for name in _DRAWN]
     for item in instrument.items:
         if item.kind == "number":
             given = _response.alias()
@@ -109,7 +110,7 @@ class Turned:
         self, db: Connection, instrument: Instrument, variables: Sequence[Variable], asked: Asked, key: bytes
     ):
         self.instrument, self.asked, self.key = instrument, asked, key
-        self.at = {name: n for n, name in enumerate((*_READ, "probability"))}
+        self.at = {name: n for n, name in enumerate((*_READ, *_DRAWN))}
         self.answers = Answers(db, instrument)
         self.numbers = {item.column: len(self.at) + n for n, item in enumerate(self.answers.numbers)}
         values = [v for v in variables if not is_marked(v)]
