@@ -10,7 +10,7 @@
                 ├─ results_wanted              who is to be texted the results
                 └─ airtime_payment ── airtime_report    airtime for who completed; airtime_budget a wave
     instrument ── codebook_item ── codebook_option
-    export_audit, query_log                          each export of row-level data, each query beside a release
+    export_audit, query_log                          exports of row-level data, queries beside releases
     release ─┬─ released_estimate                    what is published, for SQL and the results API
              └─ final_weight                         what each interview under it weighs
 
