@@ -17,7 +17,8 @@ from flows.instrument import Fault
 from gateway.commands.release import commands as release_commands
 from gateway.settings import Settings
 from storage.analysis.domains import OfficeFileError, Wealth
-from storage.analysis.making import draft, draw_of, make_release, material_of
+from storage.analysis.making import draft, draw_of, make_release
+from storage.analysis.material import material_of
 from storage.analysis.plan import ReleasePlan, load_plan
 from storage.analysis.publishing import verify
 from storage.analysis.quality import quality
@@ -312,8 +313,16 @@ def test_the_digest_of_interviews_follows_answers_and_people(database_url: str) 
     put(engine, instrument(), people(1, seed=2), wave="another", first=500)
     assert material_of(engine, instrument(), WAVE) == before
     c = table_of(Interview).c
-    with writing(engine) as db:
+    for n, chance in enumerate((1.0, 0.5)):  # who says no, and who only saw the first screen
+        no_one = [{"opening.consent": "no"}, {}]
+        put(engine, instrument(), no_one, wave=WAVE, first=600 + 2 * n, probability=chance)
+    with writing(engine) as db:  # one dials again to see the results: a new version of the row
         db.execute(update(table_of(Interview)).where(c.id == f"{3:016x}").values(version=2))
+    assert material_of(engine, instrument(), WAVE) == before
+    with writing(engine) as db:
+        marks = db.execute(select(c.marks).where(c.id == f"{3:016x}")).scalar_one()
+        other = marks.replace("1", "2", 1)
+        db.execute(update(table_of(Interview)).where(c.id == f"{3:016x}").values(marks=other))
     changed = material_of(engine, instrument(), WAVE)
     assert changed != before
     with writing(engine) as db:

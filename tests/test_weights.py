@@ -13,8 +13,8 @@ from storage.analysis.dictionary import PUBLIC, SCIENTIFIC
 from storage.analysis.estimates import Estimate
 from storage.analysis.exports.formats import export_files
 from storage.analysis.exports.microdata import Asked, export_id
-from storage.analysis.making import material_of
 from storage.analysis.margins import load_margins
+from storage.analysis.material import material_of
 from storage.analysis.plan import ReleasePlan
 from storage.analysis.raking import Limits
 from storage.analysis.release import Margin, Release, ReleaseError, Rules, make
@@ -171,6 +171,6 @@ def test_they_are_made_again_only_as_they_were(engine: Engine, tmp_path: Path) -
             again(given, of)
     interview = table_of(Interview)
     with writing(engine) as db:
-        db.execute(update(interview).where(interview.c.id == f"{5:016x}").values(version=2))
+        db.execute(update(interview).where(interview.c.id == f"{5:016x}").values(disposition="withdrawn"))
     with pytest.raises(ReleaseError, match="does not rest on the interviews that are here now"):
         again()

@@ -59,6 +59,7 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
 
         from storage.analysis import making
         from storage.analysis.differencing import in_short
+        from storage.analysis.material import material_of
         from storage.analysis.plan import checked_cross, load_plan
         from storage.analysis.quality import aapor_rates, quality
         from storage.analysis.quality_files import earlier_reports, public_files
@@ -112,7 +113,7 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
             draw=made.draw, simulated=simulated,
         )  # fmt: skip
         final = final_weights(engine, instrument, name, plan, made.draw, simulated)
-        if making.material_of(engine, instrument, name, plan.wealth, made.draw, simulated) != made.material:
+        if material_of(engine, instrument, name, plan.wealth, made.draw, simulated) != made.material:
             raise ReleaseError(f"wave {name}: answers came in meanwhile; make the release again")
         beside = public_files(
             report.quality, instrument, plan.rules,

@@ -8,20 +8,18 @@ What the office decided stands in its files: see `plan`. `draft` goes as far as 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
-from hashlib import sha256
 from pathlib import Path
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine
 
 from flows.instrument import Instrument
 from storage.analysis import release as released
-from storage.analysis.counted import counted
 from storage.analysis.differencing import laid_alike, publishing_faults, tables_out
 from storage.analysis.disclosure import key, rounded
 from storage.analysis.display import decimals
-from storage.analysis.domains import Wealth
 from storage.analysis.estimates import Answer, Estimate
 from storage.analysis.labels import labels_of
+from storage.analysis.material import material_of
 from storage.analysis.plan import ReleasePlan
 from storage.analysis.publishing import LICENCE, About, Sdmx, publish
 from storage.analysis.release import ReleaseError
@@ -29,7 +27,6 @@ from storage.analysis.served import Served, served_ids, tables_served, turn
 from storage.analysis.sheets import Progress
 from storage.analysis.table import Draw, Table, table_16_6_2
 from storage.database import reading
-from storage.models import Interview, table_of
 from storage.sample import drawn
 
 _ROWS = 20_000  # read at once
@@ -201,28 +198,3 @@ def planned_draw(engine: Engine, wave: str, plan: ReleasePlan) -> Draw | None:
             " with them (main.py campaign load), or set probability_sample = false in the release file"
         )
     return draw
-
-
-def material_of(
-    engine: Engine,
-    instrument: Instrument,
-    wave: str,
-    wealth: Wealth | None = None,
-    draw: Draw | None = None,
-    simulated: bool = False,
-) -> str:
-    """Digest of what the wave's figures rest on: the interviews, each with its version, and the wealth score.
-
-    Two tables with the same one rest on the same answers of the same people, in the same categories: a
-    wealth score with other cuts moves people between fifths. `draw`, `simulated` as of the table: whoever
-    it leaves out is left out here.
-    """
-    c = table_of(Interview).c
-    seen = sha256(b"" if wealth is None else f"{wealth!r}\n".encode())
-    query = select(c.id, c.version, c.respondent)
-    query = query.where(*counted(instrument, wave, simulated)).order_by(c.id)
-    with reading(engine) as db:
-        for rows in db.execute(query, execution_options={"yield_per": _ROWS}).partitions(_ROWS):
-            kept = rows if draw is None else [row for row in rows if row.respondent in draw]
-            seen.update("".join(f"{row.id} {row.version}\n" for row in kept).encode())
-    return seen.hexdigest()

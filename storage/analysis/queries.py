@@ -301,7 +301,8 @@ def _computed(
     beside: Sequence[Release],
 ) -> list[Estimate]:
     """A table that is not out, weighted as the release is: its caution will stand beside it."""
-    from storage.analysis.making import material_of, planned_draw
+    from storage.analysis.making import planned_draw
+    from storage.analysis.material import material_of
     from storage.analysis.table import table_16_6_2
 
     version = f"version {released.version}"

@@ -18,7 +18,8 @@ from storage.analysis.counted import counted
 from storage.analysis.disclosure import rounded
 from storage.analysis.display import decimals
 from storage.analysis.intervals import Floats
-from storage.analysis.making import material_of, planned_draw
+from storage.analysis.making import planned_draw
+from storage.analysis.material import material_of
 from storage.analysis.plan import ReleasePlan
 from storage.analysis.release import Release, ReleaseError
 from storage.analysis.sheets import Progress
