@@ -132,7 +132,7 @@ def test_hostile_labels_in_px(label: str, tmp_path: Path) -> None:
 
 def test_more_than_one_year_in_px(tmp_path: Path) -> None:
     before = release_of(table(users=500, wave="v", period="2024", seed=2))
-    metadata, records = read_px(px.px(RELEASE, LABELS, (), before.estimates), tmp_path)
+    metadata, records = read_px(px.px(RELEASE, LABELS, (), [before]), tmp_path)
     assert metadata["VALUES(Year)"] == ["2024", "2026"]
     assert len(records) == 28 * 4 * 2
 
@@ -202,7 +202,7 @@ def test_two_rows_that_would_be_one() -> None:
     with pytest.raises(ValueError, match="two rows alike"):
         open_sdg.data(RELEASE, labels)
     with pytest.raises(ValueError, match="two rows alike"):
-        open_sdg.data(RELEASE, LABELS, release_of(table(wave="v")).estimates)
+        open_sdg.data(RELEASE, LABELS, [release_of(table(wave="v"))])
     with pytest.raises(ValueError, match="is no year"):
         open_sdg.data(release_of([replace(e, period="2026-06") for e in table()[:8]]), LABELS)
 

@@ -167,6 +167,33 @@ def test_a_revision_is_a_new_version(tmp_path: Path) -> None:
     assert (newest.version, newest.weighted) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ("of_2024", "simulated", "years", "said"),
+    [
+        ({}, 0, {"2024", "2026"}, "Unweighted: describes those"),
+        ({"instrument": "sdg_16_6_2@2024.2"}, 0, {"2024", "2026"}, "Unweighted: describes those"),
+        ({"weighted": True, "margins": (Margin("sex", "Census", "2021-06-27"),)}, 0, {"2024", "2026"},
+         "2026: Unweighted: describes those who answered. Not a probability sample"),
+        ({"design_weighted": True, "probability_sample": True}, 0, {"2024", "2026"},
+         "modelled as if they had been drawn at random. 2024: Weighted by the sample's design only"),
+        ({"simulated": 7}, 7, {"2024", "2026"}, "Demonstration: made-up answers. Unweighted"),
+        ({}, 7, {"2024", "2026"}, "2026: Demonstration: made-up answers."),
+        ({"simulated": 7}, 0, {"2026"}, "Unweighted: describes those"),  # never made-up beside real ones
+        ({"instrument": "water@2026.1"}, 0, {"2026"}, "Unweighted: describes those"),
+    ],
+)  # fmt: skip
+def test_other_years_stand_with_their_cautions(
+    tmp_path: Path, of_2024: dict[str, object], simulated: int, years: set[str], said: str
+) -> None:
+    issue(tmp_path, [replace(e, wave="v", period="2024") for e in SMALL], wave="v", **of_2024)
+    folder = issue(tmp_path, SMALL, simulated=simulated)
+    rows = csv.DictReader(io.StringIO((folder / "indicator_16-6-2.csv").read_text("utf-8")))
+    assert {r["Year"] for r in rows} == years
+    px = (folder / "16-6-2_sex.px").read_text("utf-8").replace('"\n"', "")
+    assert "TLIST(A1)," + ",".join(f'"{year}"' for year in sorted(years)) + ";" in px
+    assert said in px and said in (folder / "16-6-2.yml").read_text("utf-8")
+
+
 def test_another_version_needs_a_reason(tmp_path: Path) -> None:
     issue(tmp_path, SMALL)
     with pytest.raises(ReleaseError, match="version 1 is out; say why"):
