@@ -232,14 +232,22 @@ def test_what_nobody_dialled_for_is_not_published_by_mistake(data: Path) -> None
     engine = open_engine(f"sqlite:///{data / 'dial16.sqlite3'}")
     with writing(engine) as db:
         db.execute(update(table_of(Interview)).values(aggregator="simulator"))
-    engine.dispose()
     shutil.rmtree(data / "releases")
-    ran = run(data, "make")
-    assert ran.returncode == 1 and "made-up interviews only count with --simulated" in ran.stderr
+    ran = run(data, "make", "--simulated")
+    assert ran.returncode == 1 and f"{WAVE}/1: the database has this version" in ran.stderr
     assert left(data) == []
-    assert run(data, "make", "--simulated").returncode == 0
+    with writing(engine) as db:
+        db.execute(text("DELETE FROM released_estimate"))
+        db.execute(text("DELETE FROM release"))
+    with pytest.raises(ReleaseError, match="made-up interviews only count with --simulated"):
+        draft(engine, instrument(), WAVE, data / "releases", ReleasePlan())
+    ran = run(data, "make", "--simulated", "--margins", "margins.csv")
+    assert ran.returncode == 0 and "A demonstration: no final weights are kept" in ran.stdout
     release = load_release(data / "releases" / WAVE / "1")
     assert release.simulated == 1500 and release.caution.startswith("Demonstration: made-up answers.")
+    with reading(engine) as db:
+        assert db.execute(text("SELECT COUNT(*) FROM final_weight")).scalar() == 0
+    engine.dispose()
 
 
 def test_nothing_out_yet(tmp_path: Path) -> None:
@@ -284,6 +292,14 @@ def test_the_file_names_the_other_files_beside_it(tmp_path: Path) -> None:
         ("[display]\nwide = true", ("display.wide", "must be a number")),
         ("[weights]\nmost = 3", ("weights", "give least and most")),
         ("[weights]\nleast = 2\nmost = 3", ("weights", "one below 1 and one above")),
+        ("[weights]\nfewest = inf", ("weights.fewest", "must be a whole number")),
+        ("[weights]\nfewest = 2.9", ("weights.fewest", "must be a whole number")),
+        ("[weights]\nleast = nan\nmost = 3", ("weights.least", "must be a number")),
+        ("[weights]\nleast = 0.3\nmost = inf", ("weights.most", "must be a number")),
+        ("[display]\nn_eff = nan", ("display.n_eff", "must be a number")),
+        (f"[display]\nn_eff = 1{'0' * 400}", ("display.n_eff", "must be a number")),
+        ("[display]\nn_eff = -1", ("display", "give n_eff, df and fine_n_eff of 0 or more")),
+        ("[display]\ndf = -3", ("display", "give n_eff, df and fine_n_eff of 0 or more")),
         ("[weights]\nfewest = 0", ("weights.fewest", "1 or more")),
         ('probability_sample = "no"', ("probability_sample", "true or false")),
         ("margins = 3", ("margins", "name of a file")),
@@ -408,8 +424,13 @@ def test_on_both_engines_a_draft_becomes_a_whole_release(database_url: str, tmp_
     )
     assert {"reading interviews", "computing", "applying the rules"} <= set(steps)
     assert made.hidden and all(e.notes for e in made.hidden)
+    elsewhere = tmp_path / "elsewhere"
+    late = draft(engine, instrument(), WAVE, elsewhere, ReleasePlan())
     folder = make_release(made, instrument(), out, ReleasePlan(), OFFICE, issued=date(2026, 11, 20))
     assert verify(folder) == []
+    with pytest.raises(ReleaseError, match=f"{WAVE}/1: the database has this version"):
+        make_release(late, instrument(), elsewhere, ReleasePlan(), OFFICE, issued=date(2026, 11, 20))
+    assert list((elsewhere / WAVE).iterdir()) == []
     release = load_release(folder)
     assert [(e.mark, e.domain) for e in release.estimates] == [(e.mark, e.domain) for e in made.marked]
     assert all(e.share is None for e in release.estimates if e.mark in ("c", "u"))

@@ -160,6 +160,7 @@ def test_they_are_made_again_only_as_they_were(engine: Engine, tmp_path: Path) -
 
     assert again() == again(of=said_so) == 300
     for given, of, said in (
+        (plan, replace(release, simulated=7), "is a demonstration with made-up interviews, and of those no"),
         (plan, replace(release, weighted=False), "version 1: was published unweighted"),
         (replace(plan, probability_sample=True), release, "weighted with probability_sample = false; say"),
         (ReleasePlan(), release, "was weighted with region, Made-up totals .*; say the same"),

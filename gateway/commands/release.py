@@ -112,7 +112,8 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
             limits=plan.limits, fewest=plan.fewest, probability_sample=plan.probability_sample,
             draw=made.draw, simulated=simulated,
         )  # fmt: skip
-        final = final_weights(engine, instrument, name, plan, made.draw, simulated)
+        made_up = made.table.basis.simulated
+        final = None if made_up else final_weights(engine, instrument, name, plan, made.draw)
         if material_of(engine, instrument, name, plan.wealth, made.draw, simulated) != made.material:
             raise ReleaseError(f"wave {name}: answers came in meanwhile; make the release again")
         beside = public_files(
@@ -127,6 +128,8 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
         keep_releases(engine, settings.releases_dir)
         keep_weights(engine, final, int(folder.name))
         engine.dispose()
+        if made_up:
+            typer.echo("A demonstration: no final weights are kept, so exports have base weights only.")
         typer.echo(folder)
 
     @app.command(name="list")

@@ -5,7 +5,8 @@
 What the office decided stands in its files: see `plan`. `draft` goes as far as the rules and writes nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -23,6 +24,7 @@ from storage.analysis.material import material_of
 from storage.analysis.plan import ReleasePlan
 from storage.analysis.publishing import LICENCE, About, Sdmx, publish
 from storage.analysis.release import ReleaseError
+from storage.analysis.released import check_kept, keep_release
 from storage.analysis.served import Served, served_ids, tables_served, turn
 from storage.analysis.sheets import Progress
 from storage.analysis.table import Draw, Table, table_16_6_2
@@ -77,9 +79,12 @@ def draft(
     """The wave's figures as the rules would let them out, beside the versions that are out already.
 
     simulated: with interviews that nobody dialled for; else they are left out, as if never held.
-    Raises ReleaseError where there is nothing to publish or nothing that could be hidden safely, or the
-    plan's draw is missing; RakingError where margins and respondents do not fit; NoMarks.
+    Raises ReleaseError where there is nothing to publish or nothing that could be hidden safely, the plan's
+    draw is missing, or `out` lacks versions that the database has; RakingError where margins and respondents
+    do not fit; NoMarks.
     """
+    with reading(engine) as db:
+        check_kept(db, out, wave)
     seen, earlier = served_ids(engine, wave), released.all_versions(out, wave)
     given = tables_served(engine, seen, earlier)
     before = laid_alike([*earlier, *given], plan.crosses)
@@ -118,11 +123,22 @@ def draft(
     if told is not None:
         told("applying the rules", 1, 1)
     answers = released.marked_answers(table.answers, marked, plan.rules, before)
-    served = Served(tuple(given), out_too, lambda: turn(engine, wave, seen))
+    served = Served(tuple(given), out_too, lambda: _next(engine, out, wave, seen))
     leaving = [rounded(e, decimals(e, plan.rules.display), plan.rules.disclosure) for e in marked]
     options = released.leaving(answers, plan.rules)
     faults = publishing_faults(leaving, options, material, before)
     return Draft(table, tuple(marked), material, draw, tuple(answers), served, tuple(faults))
+
+
+@contextmanager
+def _next(engine: Engine, out: Path, wave: str, seen: Collection[str]) -> Iterator[None]:
+    """The wave's turn, in which its next version is put in its place: it has that number in the database
+    too, also where somebody publishes into another folder meanwhile."""
+    with turn(engine, wave, seen) as db:
+        check_kept(db, out, wave)
+        yield
+        if newest := released.latest(out, wave):
+            keep_release(db, newest)
 
 
 def make_release(

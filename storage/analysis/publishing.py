@@ -20,7 +20,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 
@@ -205,7 +205,7 @@ def _write(
     folder: Path,
     labels: Labels,
     earlier: Sequence[Release],
-    others: Sequence[Estimate],
+    others: Sequence[Release],
     sdmx: Sdmx | None,
     address: str,
     beside: Mapping[str, str],
@@ -215,7 +215,7 @@ def _write(
         FILE: as_json(release),
         "estimates.csv": figures_csv(release, labels),
         open_sdg.DATA: open_sdg.data(release, labels, others),
-        open_sdg.METADATA: open_sdg.metadata(release, labels),
+        open_sdg.METADATA: open_sdg.metadata(release, labels, others),
         "CHANGELOG.md": _change_log(release, earlier),
         **({"answers.csv": answers_csv(release, labels)} if release.answers else {}),
     }
@@ -252,19 +252,31 @@ def _change_log(release: Release, earlier: Sequence[Release]) -> str:
     return "\n".join(said)
 
 
-def _other_years(out: Path, release: Release) -> list[Estimate]:
-    """The newest figures of waves in other years, for files that hold a series. Of two waves in one year
-    the one issued last speaks for it."""
+def _other_years(out: Path, release: Release) -> list[Release]:
+    """The newest figures of waves in other years, for files that hold a series: each year's release, cut to
+    that year. Of two waves in one year the one issued last speaks for it.
+
+    Of the same questionnaire, in whatever version; and never made-up figures beside real ones.
+    """
     years = {e.period for e in release.estimates}
     by_year: dict[str, Release] = {}
     for wave in waves(out):
         other = latest(out, wave) if wave != release.wave else None
-        if other is None:
+        if other is None or _questionnaires(other) != _questionnaires(release):
+            continue
+        if other.simulated and not release.simulated:
             continue
         for year in {e.period for e in other.estimates}:
             if year not in years and (year not in by_year or by_year[year].issued < other.issued):
                 by_year[year] = other
-    return [e for year, r in sorted(by_year.items()) for e in r.estimates if e.period == year]
+    return [
+        replace(r, estimates=tuple(e for e in r.estimates if e.period == year), answers=())
+        for year, r in sorted(by_year.items())
+    ]
+
+
+def _questionnaires(release: Release) -> set[str]:
+    return {reference.partition("@")[0] for reference in release.instrument.split()}
 
 
 def _digest(raw: bytes) -> str:

@@ -43,6 +43,7 @@ from storage.analysis.release import (
     release_of,
     versions,
 )
+from storage.analysis.released import check_kept
 from storage.analysis.served import ComeBetween, served_ids, tables_served, turn
 from storage.database import reading, writing
 from storage.models import QueryLog, table_of
@@ -258,6 +259,7 @@ def _answer_query(
         text, shown, hidden = _query(engine, instrument, out, question, plan, seen)
         try:
             with turn(engine, question.wave, seen) as db:
+                check_kept(db, out, question.wave)
                 if versions(out, question.wave) == there:
                     _answered(db, question.id, text, shown, hidden)
                     return

@@ -26,6 +26,7 @@ from storage.analysis.estimates import Answer, Estimate
 
 FORMAT = 1  # of release.json
 FILE = "release.json"
+DEMONSTRATION = "Demonstration: made-up answers."
 DESIGN_ONLY = "Weighted by the sample's design only, not to the population."
 _VERSION = re.compile(r"[1-9][0-9]{0,4}\Z")
 _WAVE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")  # it names a folder
@@ -82,7 +83,7 @@ class Release:
     @property
     def caution(self) -> str:
         """What has to stand beside every figure."""
-        said = ["Demonstration: made-up answers."] if self.simulated else []
+        said = [DEMONSTRATION] if self.simulated else []
         if not self.weighted:
             said.append(DESIGN_ONLY if self.design_weighted else "Unweighted: describes those who answered.")
         if not self.probability_sample:
@@ -91,6 +92,17 @@ class Release:
                 "had been drawn at random."
             )
         return " ".join(said)
+
+
+def cautions(release: Release, others: Sequence[Release]) -> str:
+    """What has to stand beside a series out of several releases: one text, or where they differ each with
+    its years."""
+    years: dict[str, set[str]] = {}
+    for r in (release, *others):
+        years.setdefault(r.caution, set()).update(e.period for e in r.estimates)
+    if len(years) == 1:
+        return release.caution
+    return " ".join(f"{', '.join(sorted(of))}: {caution}" for caution, of in years.items() if caution)
 
 
 def marked(
