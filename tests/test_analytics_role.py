@@ -17,7 +17,7 @@ from storage.analysis import analytics
 from storage.analysis.analyst_role import RoleError, give_login, take_login
 from storage.analysis.release import Release, Rules, make
 from storage.analysis.released import keep_release
-from storage.database import migrate, open_engine, reading, writing
+from storage.database import migrate, open_engine, reading, take_turn, writing
 from tests import figures_material
 from tests.record_material import SMALL, Dialogue, complete, fold_all
 from tests.stores import PostgreSQL
@@ -172,42 +172,70 @@ def test_an_analyst_reads_every_view_by_its_bare_name(analyst: psycopg.Connectio
         assert found and found[0] > 0, name
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "SELECT * FROM public.interview",
-        "SELECT * FROM public.response",
-        "SELECT * FROM public.respondent",
-        "SELECT * FROM public.export_audit",
-        "SELECT * FROM public.released_estimate",
-        "SELECT * FROM public.final_weight",
-        "SELECT * FROM public.interviews_wide",
-        "CREATE TABLE t (x int)",
-        "CREATE TABLE public.t (x int)",
-        "CREATE TABLE analytics.t (x int)",
-        "CREATE TEMPORARY TABLE t (x int)",
-        "CREATE SCHEMA s",
-        "CREATE VIEW analytics.v AS SELECT 1",
-        "DELETE FROM analytics.respondent",
-        "UPDATE analytics.respondent SET consent_version = 'x'",
-        "INSERT INTO analytics.respondent (respondent) VALUES ('x')",
-        "DROP VIEW analytics.estimate",
-        "ALTER ROLE ama CREATEROLE",
-        "CREATE ROLE eve",
-        "COPY (SELECT 1) TO PROGRAM 'true'",
-    ],
-)
+FORBIDDEN = [
+    "SELECT * FROM public.interview",
+    "SELECT * FROM public.response",
+    "SELECT * FROM public.respondent",
+    "SELECT * FROM public.export_audit",
+    "SELECT * FROM public.released_estimate",
+    "SELECT * FROM public.final_weight",
+    "SELECT * FROM public.interviews_wide",
+    "CREATE TABLE t (x int)",
+    "CREATE TABLE public.t (x int)",
+    "CREATE TABLE analytics.t (x int)",
+    "CREATE TEMPORARY TABLE t (x int)",
+    "CREATE SCHEMA s",
+    "CREATE VIEW analytics.v AS SELECT 1",
+    "DELETE FROM analytics.respondent",
+    "UPDATE analytics.respondent SET consent_version = 'x'",
+    "INSERT INTO analytics.respondent (respondent) VALUES ('x')",
+    "DROP VIEW analytics.estimate",
+    "ALTER ROLE ama CREATEROLE",
+    "CREATE ROLE eve",
+    "COPY (SELECT 1) TO PROGRAM 'true'",
+    "SELECT lo_create(0)",
+    "SELECT lo_from_bytea(0, 'x')",
+    "SELECT lo_import('/etc/hostname')",
+    "SELECT pg_logical_emit_message(false, 'x', 'y')",
+    "SELECT pg_advisory_lock(1)",
+    "SELECT pg_try_advisory_xact_lock_shared(1, 2)",
+    "SET temp_file_limit = -1",
+]
+
+
 @pytest.mark.parametrize("read_only", [True, False])
-def test_an_analyst_may_do_nothing_else(analyst: psycopg.Connection, statement: str, read_only: bool) -> None:
+def test_an_analyst_may_do_nothing_else(analyst: psycopg.Connection, read_only: bool) -> None:
     """Also after switching the setting off: it is no lock."""
-    if not read_only:
+    refusals: tuple[type[Exception], ...] = (psycopg.errors.InsufficientPrivilege,)
+    if read_only:
+        refusals += (psycopg.errors.ReadOnlySqlTransaction,)
+    else:
         analyst.execute("SET default_transaction_read_only = off")
-    with pytest.raises(
-        (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction)
-    ) as caught:
-        analyst.execute(statement.encode())
-    if not read_only:
-        assert isinstance(caught.value, psycopg.errors.InsufficientPrivilege)
+    for statement in FORBIDDEN:
+        try:
+            analyst.execute(statement.encode())
+        except refusals:
+            continue
+        raise AssertionError(statement)
+
+
+def test_our_own_user_keeps_the_locks_that_it_takes(filled: Engine, postgres_server: PostgreSQL) -> None:
+    """Who has rights on our tables, without being a superuser, folds and migrates as before."""
+    postgres_server.execute("CREATE ROLE folder LOGIN")
+    with writing(filled) as db:
+        db.execute(text("GRANT USAGE ON SCHEMA public TO folder"))
+        db.execute(text("GRANT SELECT ON interview TO folder"))
+    login = give_login(filled, "ama")
+    assert all("large objects" not in what and "tables" not in what for what in login.left_open)
+    assert "it may connect to postgres" in " ".join(login.left_open)
+    theirs = open_engine(filled.url.set(username="folder").render_as_string())
+    with writing(theirs) as db:
+        take_turn(db, "x")
+    theirs.dispose()
+    take_login(filled, "ama")
+    with writing(filled) as db:
+        db.execute(text("DROP OWNED BY folder"))
+    postgres_server.execute("DROP ROLE folder")
 
 
 def test_an_analyst_s_settings(analyst: psycopg.Connection) -> None:
@@ -260,6 +288,64 @@ def test_a_password_is_rotated_and_no_log_has_it(filled: Engine, postgres_server
         take_login(filled, "kofi")
     with pytest.raises(RoleError, match="no login of an analyst"):
         take_login(filled, "kofi")
+
+
+OWN = (
+    "SET default_transaction_read_only = off",
+    "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC",
+    "ALTER ROLE ama SET statement_timeout = 0",
+)
+
+
+@pytest.mark.parametrize("user", ["dial16", "plain"])
+def test_a_login_that_made_itself_something_is_taken_away_too(postgres_server: PostgreSQL, user: str) -> None:
+    """By a superuser, and by one who may only make roles, who cannot close all that PostgreSQL opens."""
+    name = f"role_{next(_names)}"
+    if user == "plain":
+        postgres_server.execute("CREATE ROLE plain LOGIN CREATEROLE")
+        postgres_server.execute("GRANT dial16_analyst TO plain WITH ADMIN OPTION")
+    postgres_server.execute(f"CREATE DATABASE {name} OWNER {user}")
+    engine = open_engine(postgres_server.url(name).replace("dial16@", f"{user}@"))
+    migrate(engine, SMALL)
+    login = give_login(engine, "ama")
+    ama = psycopg.connect(f"host={postgres_server.folder} user=ama dbname={name}", autocommit=True)
+    for statement in OWN:
+        ama.execute(statement.encode())
+    if user == "plain":
+        assert any("REVOKE EXECUTE ON FUNCTION lo_creat(" in what for what in login.left_open)
+        ama.execute("SELECT lo_create(0)")
+    give_login(engine, "ama")
+    settings = "SELECT rolconfig FROM pg_roles WHERE rolname = 'ama'"
+    with reading(engine) as db:
+        assert "statement_timeout=5min" in db.execute(text(settings)).scalar_one()
+    take_login(engine, "ama")
+    with pytest.raises(psycopg.OperationalError):
+        ama.execute("SELECT 1")
+    with reading(engine) as db:
+        assert db.execute(text("SELECT COUNT(*) FROM pg_largeobject_metadata")).scalar() == 0
+    engine.dispose()
+    postgres_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    if user == "plain":
+        postgres_server.execute("DROP OWNED BY plain")
+        postgres_server.execute("DROP ROLE plain")
+
+
+def test_what_somebody_let_a_login_have_is_not_dropped(filled: Engine, postgres_server: PostgreSQL) -> None:
+    """It may log in no more, and the error says what it owns, and where."""
+    give_login(filled, "ama")
+    postgres_server.execute("ALTER DEFAULT PRIVILEGES FOR ROLE ama GRANT SELECT ON TABLES TO PUBLIC")
+    with pytest.raises(RoleError, match="may log in no more, but owns something in postgres: connect there"):
+        take_login(filled, "ama")
+    postgres_server.execute("DROP OWNED BY ama")
+    with writing(filled) as db:
+        db.execute(text("CREATE SCHEMA work AUTHORIZATION ama"))
+    with pytest.raises(RoleError, match="owns schema work: give it to another with `REASSIGN OWNED BY ama"):
+        take_login(filled, "ama")
+    with pytest.raises(psycopg.OperationalError, match="not permitted to log in"):
+        psycopg.connect(f"host={postgres_server.folder} user=ama dbname={filled.url.database}")
+    with writing(filled) as db:
+        db.execute(text("REASSIGN OWNED BY ama TO CURRENT_USER"))
+    take_login(filled, "ama")
 
 
 def test_whose_role_it_is_not_is_left_alone(filled: Engine) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.commands import Context, Refused, read_waves, wave_or_first
+from gateway.commands import Context, Refused, read_waves, say, wave_or_first
 from gateway.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ def commands(context: Context) -> typer.Typer:
             Path(beside).unlink(missing_ok=True)
             raise
         typer.echo(f"{name} {'is made' if login.new else 'has a new password'}: {path}. See docs/api.md.")
+        for what in login.left_open:
+            say(f"{name}: {what}")
 
     return app
 
