@@ -16,6 +16,7 @@ import typer
 
 from gateway.commands import (
     Refused,
+    about_file,
     airtime,
     analysts,
     campaign,
@@ -385,6 +386,8 @@ def main() -> None:
         elif isinstance(error, refusals()):
             for line in str(error).splitlines():
                 say(line)
+        elif isinstance(error, OSError) and (told := about_file(error)):
+            say(told)
         else:
             raise
         sys.exit(1)

@@ -667,6 +667,13 @@ def test_the_command_writes_files_and_the_book(tmp_path: Path) -> None:
         assert refused.returncode == 1 and said in refused.stderr, refused.stderr
         assert "Traceback" not in refused.stderr
         assert not (tmp_path / "no").exists() or not list((tmp_path / "no").iterdir())
+    (tmp_path / "file").write_text("")
+    in_the_way = command(tmp_path, "export", "file", "--by", "Ama")
+    assert in_the_way.returncode == 1 and "Traceback" not in in_the_way.stderr
+    assert "dial16: file: is a file, or under one, where a folder is needed" in in_the_way.stderr
+    nobodys = command(tmp_path, "indicator", "--wave", "nope")
+    assert (nobodys.returncode, nobodys.stdout) == (1, "")
+    assert nobodys.stderr == "dial16: no wave 'nope'; there are: pilot-2026\n"
     engine = open_engine(f"sqlite:///{tmp_path / 'data' / 'dial16.sqlite3'}")
     kept = sorted((r["variant"], r["state"]) for r in book(engine))
     assert [row for row in kept if row[1] == "done"] == [("internal", "done"), ("public", "done")]

@@ -1,10 +1,13 @@
 """Settings: where they come from, what is refused, and that nothing secret is shown."""
 
+import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from gateway.commands import about_file
 from gateway.settings import RUN_ENV, SECRETS, SETTINGS, Settings, SettingsError, make_secrets
 
 SECRET = "0123456789abcdef" * 4
@@ -206,3 +209,36 @@ def test_the_staff_token_is_a_secret_of_its_own() -> None:
     for name in ("WEBHOOK_SECRET", "PSEUDONYM_KEY"):
         same = refused({"DIAL16_STAFF_TOKEN": SECRET, f"DIAL16_{name}": SECRET})
         assert "DIAL16_STAFF_TOKEN: must differ" in same and SECRET not in same
+
+
+def full() -> None:
+    with open("/dev/full", "w") as file:
+        file.write("x")
+
+
+@pytest.mark.parametrize(
+    ("use", "said"),
+    [
+        (lambda here: (here / "file").mkdir(exist_ok=True), "/file: is a file, or under one"),
+        (lambda here: (here / "file" / "x").mkdir(parents=True), "/file/x: is a file, or under one"),
+        (lambda here: (here / "folder").write_text("x"), "/folder: is a folder where a file is needed"),
+        (lambda here: os.replace(here / "file", here / "folder"), "/folder: is a folder where a file is"),
+        (lambda here: Path("/proc/nothing").mkdir(), "/proc/nothing: is not there, and cannot be made"),
+        (lambda here: Path("/sys/nothing").mkdir(), "/sys/nothing: may not be used by this user"),
+        (lambda here: (here / ("x" * 300)).mkdir(), "xxx: File name too long: name another place"),
+        (lambda here: full(), "the disk is full"),
+    ],
+)
+def test_a_place_that_cannot_be_used_is_named(
+    tmp_path: Path, use: Callable[[Path], object], said: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError) as caught:
+        use(tmp_path)
+    assert said in about_file(caught.value)
+
+
+def test_an_error_without_a_place_is_a_bug() -> None:
+    assert about_file(OSError("a reply without Content-Length")) == ""
+    assert about_file(OSError(9, "Bad file descriptor", 3)) == ""

@@ -4,14 +4,18 @@ Each has `commands(context)`, where `context(*needs, run_folder=...)` reads the 
 What a verb runs is imported when it runs, so that `--help` is at once there.
 """
 
+import errno
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import typer
 
-from gateway.settings import Settings
+from gateway.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from flows.wave import Wave
 
 
@@ -55,3 +59,37 @@ def wave_or_first(settings: Settings, asked: str | None) -> "Wave":
 def wave_named(settings: Settings, wave: str) -> "Wave":
     """The wave with this id. Raises Refused naming those there are."""
     return one_wave(read_waves(settings), wave)
+
+
+def need_wave(engine: "Engine", settings: Settings, asked: str) -> None:
+    """Raises Refused for a wave that neither the wave files nor the record know, naming those they do."""
+    from storage.waves import tallies
+
+    waves = [w.id for w in read_waves(settings)]
+    if asked in waves or asked in (recorded := tallies(engine)):
+        return
+    raise Refused(f"no wave {asked!r}; there are: {', '.join(dict.fromkeys((*waves, *recorded)))}")
+
+
+def about_file(error: OSError) -> str:
+    """What to do about a file or folder that cannot be written or read; "" where the error names none."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):  # of an open file: without its name
+        return "the disk is full, or your share of it: make room, then run this again"
+    named = error.filename2 or error.filename  # of two: where to
+    if not isinstance(named, (str, bytes, os.PathLike)):
+        return ""
+    settings = f"{PREFIX}DATA_DIR and {PREFIX}RELEASES_DIR"
+    match error.errno:
+        case errno.EEXIST | errno.ENOTDIR:
+            what = "is a file, or under one, where a folder is needed: name another, or move the file away"
+        case errno.EISDIR | errno.ENOTEMPTY:
+            what = "is a folder where a file is needed: name another place, or move the folder away"
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            what = (
+                f"may not be used by this user: name another place (or in {settings}), or change its rights"
+            )
+        case errno.ENOENT:
+            what = f"is not there, and cannot be made: see that the name is right (or in {settings})"
+        case _:
+            what = f"{error.strerror}: name another place"
+    return f"{os.fsdecode(named)}: {what}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.commands import wave_or_first, weights
+from gateway.commands import need_wave, wave_or_first, weights
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -83,6 +83,8 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
         sdmx = _sdmx(settings)
         engine = open_engine(settings.database_url)
         check_schema(engine)
+        if wave:
+            need_wave(engine, settings, wave)
         with bars() as told:
             made = making.draft(
                 engine,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.commands import Context, Refused, read_waves, say
+from gateway.commands import Context, Refused, need_wave, read_waves, say
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -32,6 +32,8 @@ def commands(context: Context) -> typer.Typer:
         settings = context()
         engine = open_engine(settings.database_url)
         check_schema(engine)
+        if wave:
+            need_wave(engine, settings, wave)
         waves = read_waves(settings)
         known = {w.id: w for w in waves}
         ids: list[str | None] = [None] if all_waves else [wave] if wave else [*known]
