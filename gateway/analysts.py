@@ -18,16 +18,17 @@ from typing import Any
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Receive, Scope, Send
 
 from flows.wave import Wave
 from gateway.access import ESTIMATES, Access, ApiToken
 from gateway.api_description import describe
-from gateway.asking import MOST, PAGE, Answer, Asked, Desk, as_json, bad, page_of
+from gateway.asking import MOST, PAGE, Answer, Asked, Desk, Problem, as_json, bad, page_of, problem_json
 from gateway.downloads import export_routes
-from gateway.floip import floip_routes
-from gateway.odata import odata_routes
+from gateway.floip import floip_problem, floip_routes
+from gateway.odata import odata_problem, odata_routes
 from gateway.queries import query_routes
 from storage.analysis.analytics import View, views
 from storage.analysis.conditions import Compared, Joined, sql
@@ -133,7 +134,10 @@ def estimates(asked: Asked) -> Answer:
     if version == "newest":
         parts.append(Compared("newest", "eq", True))
     elif version != "all":
-        parts.append(Compared("version", "eq", asked.whole("version", 0, 1, 99_999)))
+        try:
+            parts.append(Compared("version", "eq", asked.whole("version", 0, 1, 99_999)))
+        except Problem:
+            raise bad("version: give newest, all, or a whole number from 1 to 99999") from None
     with reading(asked.material.engine) as db:
         relation = view.table(db.dialect.name)
         where = sql(Joined("and", tuple(parts)), view, relation, {}) if parts else None
@@ -179,6 +183,34 @@ def waves(asked: Asked) -> Answer:
 
 # ---------------------------------------------------------------- routes
 
+_ODATA, _FLOIP = f"{BASE}/odata", f"{BASE}/flow-results"
+
+
+class _Elsewhere:
+    """Requests under the API's address that no route takes, told in the words of their family."""
+
+    def __init__(self, routes: Sequence[Route]):
+        self._routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        if path.endswith("/") and self._methods(scope | {"path": path.rstrip("/")}):
+            await RedirectResponse(Request(scope).url.replace(path=path.rstrip("/")))(scope, receive, send)
+            return
+        if methods := self._methods(scope):
+            allowed = ", ".join(sorted(methods))
+            problem = Problem(405, "Not with this method", f"{path[:100]}: takes {allowed}", Allow=allowed)
+        else:
+            problem = Problem(404, "No such resource", f"{BASE}/openapi.json lists those there are")
+        families = {_ODATA: odata_problem, _FLOIP: floip_problem}
+        write = next((w for base, w in families.items() if path.startswith(base)), problem_json)
+        body, kind = write(problem)
+        await Response(body, problem.status, problem.headers, kind)(scope, receive, send)
+
+    def _methods(self, scope: Scope) -> set[str]:
+        """Those that the resource at this path takes; none: there is no resource."""
+        return {m for r in self._routes if r.matches(scope)[0] is not Match.NONE for m in r.methods or ()}
+
 
 class Analysts:
     """The results API of one gateway: its routes, and its end."""
@@ -207,7 +239,7 @@ class Analysts:
         async def description(request: Request) -> Response:
             return Response(described, media_type="application/json")
 
-        return [
+        routes = [
             Route(f"{BASE}/openapi.json", description),
             desk.route(f"{BASE}/waves", waves, ESTIMATES),
             desk.route(f"{BASE}/releases", releases, ESTIMATES),
@@ -217,6 +249,8 @@ class Analysts:
             desk.route(f"{BASE}/responses", responses),
             *query_routes(desk, f"{BASE}/queries"),
             *export_routes(desk, f"{BASE}/exports", self._data_dir),
-            *odata_routes(desk, f"{BASE}/odata"),
-            *floip_routes(desk, f"{BASE}/flow-results"),
+            *odata_routes(desk, _ODATA),
+            *floip_routes(desk, _FLOIP),
         ]
+        elsewhere = _Elsewhere(routes)
+        return [*routes, Route(BASE, elsewhere), Route(BASE + "/{rest:path}", elsewhere)]

@@ -21,6 +21,8 @@ from starlette.routing import Route
 
 from flows.instrument import NONRESPONSE, Instrument, Item
 from gateway.asking import Answer, Asked, Desk, Problem, bad
+from storage.analysis.dictionary import wordings
+from storage.analysis.exports.asked import Values
 from storage.analysis.rows import Wanted, response_page, wave_rows
 from storage.database import reading
 from storage.marks import stored_instrument
@@ -69,7 +71,7 @@ def floip_routes(desk: Desk, base: str) -> list[Route]:
                     "access_method": "api",
                     "mediatype": _KIND,
                     "encoding": "utf-8",
-                    "schema": _schema(instrument),
+                    "schema": _schema(instrument, _values(asked)),
                 }
             ],
         }
@@ -126,19 +128,28 @@ def _found(asked: Asked) -> tuple[Any, Instrument]:
     raise Problem(404, "No such package", "take an id from /api/v1/flow-results/packages")
 
 
-def _schema(instrument: Instrument) -> dict[str, Any]:
+def _values(asked: Asked) -> dict[str, str]:
+    """What questions are filled in with: those of the first wave, as in exports."""
+    wave = asked.material.wave
+    return Values(wave.owner, wave.contact, wave.code).inserted()
+
+
+def _schema(instrument: Instrument, values: Mapping[str, str]) -> dict[str, Any]:
     words = instrument.languages[instrument.default_language]
     return {
         "language": words.iso639_3,
         "fields": [{"name": n, "title": title, "type": kind} for n, title, kind in _FIELDS],
-        "questions": {name: q for item in instrument.items for name, q in _questions(instrument, item)},
+        "questions": {
+            name: q for item in instrument.items for name, q in _questions(instrument, item, values)
+        },
     }
 
 
-def _questions(instrument: Instrument, item: Item) -> list[tuple[str, dict[str, Any]]]:
-    words = instrument.languages[instrument.default_language]
+def _questions(
+    instrument: Instrument, item: Item, values: Mapping[str, str]
+) -> list[tuple[str, dict[str, Any]]]:
     about: dict[str, Any] = {
-        "label": words.items[item.id].text,
+        "label": wordings(instrument, item, values)[instrument.default_language],
         "semantic_labels": [x for x in (item.number, item.service, item.attribute, item.role) if x],
         "is_personal_information": bool(item.sensitive),
     }

@@ -174,7 +174,7 @@ def test_tokens_of_the_setting() -> None:
         ("/api/v1/interviews?counted=no", "counted: give yes, or all"),
         ("/api/v1/interviews?wave=%00", "control characters"),
         ("/api/v1/interviews?wave=%ff", "not UTF-8"),
-        ("/api/v1/estimates?version=0", "version: give a whole number"),
+        ("/api/v1/estimates?version=0", "version: give newest, all, or a whole number from 1 to 99999"),
         ("/api/v1/waves?wave=x", "wave: unknown parameter; known: none"),
     ],
 )
@@ -183,6 +183,46 @@ def test_what_cannot_be_understood_says_what_to_give(api: Api, path: str, said: 
     assert answer.status_code == 400 and answer.headers["content-type"] == "application/problem+json"
     body = answer.json()
     assert body.keys() == {"title", "status", "detail"} and said in body["detail"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "kind", "said"),
+    [
+        ("GET", "/api/v1", 404, "application/problem+json", "/api/v1/openapi.json lists"),
+        ("GET", "/api/v1/nothing", 404, "application/problem+json", "No such resource"),
+        ("GET", "/api/v1/queries/x/y", 404, "application/problem+json", "No such resource"),
+        (
+            "DELETE",
+            "/api/v1/queries",
+            405,
+            "application/problem+json",
+            "queries: takes GET, HEAD, POST",
+        ),
+        ("POST", "/api/v1/odata/estimate", 405, "application/json", '{"error":{"code":"405"'),
+        (
+            "POST",
+            "/api/v1/flow-results/packages",
+            405,
+            "application/vnd.api+json",
+            '"status":"405"',
+        ),
+        ("GET", "/api/v1/flow-results/x", 404, "application/vnd.api+json", "No such resource"),
+    ],
+)
+def test_what_no_resource_takes_is_told_as_a_problem_too(
+    api: Api, method: str, path: str, status: int, kind: str, said: str
+) -> None:
+    answer = api.ask(path, None, method=method)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, kind) and said in answer.text
+    assert ("allow" in answer.headers) == (status == 405)
+
+
+def test_a_stroke_too_many_is_led_back(api: Api) -> None:
+    answer = api.ask("/api/v1/waves/?x=1")
+    assert (answer.status_code, answer.headers["location"]) == (
+        307,
+        "http://results.example/api/v1/waves?x=1",
+    )
 
 
 def test_an_interview_as_it_is_shown(api: Api) -> None:
@@ -572,7 +612,7 @@ def expanded(schema: Any, schemas: dict[str, Any]) -> dict[str, Any]:
 
 def test_the_description_is_of_these_routes_and_its_examples_are_true(api: Api) -> None:
     described = describe()
-    served = {p.replace("{export}", "{export}"): m for p, m in methods_of(api.app.routes).items()}  # type: ignore[arg-type]
+    served = {p: m for p, m in methods_of(api.app.routes).items() if m}  # type: ignore[arg-type]
     assert {p: {m.upper() for m in o if m != "parameters"} for p, o in described["paths"].items()} == served
     schemas = described["components"]["schemas"]
     for name, schema in schemas.items():

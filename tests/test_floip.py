@@ -10,8 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from gateway import floip
 from storage.database import reading
 from tests.api_material import OTHER, STAFF, Api, database, fill, serving
+from tests.results_material import instrument
 from tests.stores import running_live
 
 BASE = "/api/v1/flow-results/packages"
@@ -78,6 +80,14 @@ def test_the_descriptor(api: Api) -> None:
     assert questions["age.nonresponse"]["type_options"]["choices"] == ["dont_know", "refused"]
     assert questions["water.a1"]["type_options"]["choices"][:2] == ["strongly_agree", "agree"]
     assert questions["water.a1"]["semantic_labels"] == ["1", "water", "a1", "attribute"]
+
+
+def test_questions_are_those_that_were_read() -> None:
+    """With the office's name in them, not the place for it."""
+    questions = floip._schema(instrument(), {"owner": "Office"})["questions"]
+    labels = [q["label"] for q in questions.values()]
+    assert any(label.startswith("Office asks how clinics") for label in labels)
+    assert not [label for label in labels if "{" in label]
 
 
 def test_an_independent_reader_takes_the_descriptor(api: Api) -> None:

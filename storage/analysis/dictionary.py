@@ -146,7 +146,7 @@ def _every(instrument: Instrument, label: str | Mapping[str, str]) -> dict[str, 
     return {name: label.get(name, label["en"]) for name in instrument.languages}
 
 
-def _wordings(instrument: Instrument, item: Item, values: Mapping[str, str]) -> dict[str, str]:
+def wordings(instrument: Instrument, item: Item, values: Mapping[str, str]) -> dict[str, str]:
     """What was asked, as written; `{owner}` and its like filled in where `values` knows them."""
 
     def filled(text: str) -> str:
@@ -224,7 +224,7 @@ def _of_item(instrument: Instrument, name: str, item: Item, what: str, values: M
         "number" if what == "number" else "category",
         what,
         item,
-        _wordings(instrument, item, values),
+        wordings(instrument, item, values),
         universe,
         _codes(instrument, item, what),
         "scale" if what == "number" else "ordinal" if ordered else "nominal",
