@@ -194,7 +194,7 @@ class _Elsewhere:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
-        if path.endswith("/") and self._methods(scope | {"path": path.rstrip("/")}):
+        if path.endswith("/") and self._methods({**scope, "path": path.rstrip("/")}):
             await RedirectResponse(Request(scope).url.replace(path=path.rstrip("/")))(scope, receive, send)
             return
         if methods := self._methods(scope):

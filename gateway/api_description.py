@@ -1,4 +1,4 @@
-"""The results API described: OpenAPI 3.1, made of plain data, with an example of every answer.
+"""The results API described: OpenAPI 3.1, made of plain data, with an example of every answer but archives.
 
 Paths and parameters; what bodies hold stands in `api_schemas`.
 
@@ -6,7 +6,7 @@ Tests hold it against the routes (each is here, and nothing else), its examples 
 answers against both.
 """
 
-from gateway.api_schemas import SCHEMAS, Json, list_of, page_of
+from gateway.api_schemas import FAMILIES, SCHEMAS, Json, list_of, page_of
 
 _PARAMETERS: dict[str, tuple[str, Json]] = {
     "wave": ("One wave", {"type": "string"}),
@@ -33,7 +33,17 @@ _PARAMETERS: dict[str, tuple[str, Json]] = {
     "page[afterCursor]": ("Rows after the one with this row_id", {"type": "string"}),
     "page[beforeCursor]": ("Rows before it", {"type": "string"}),
 }  # fmt: skip
-_ANYTHING = {"type": "object"}
+#: Where errors have another form: kind, schema.
+_ERRORS = {
+    "/api/v1/odata": ("application/json", FAMILIES["ODataError"]),
+    "/api/v1/flow-results": ("application/vnd.api+json", FAMILIES["FlowErrors"]),
+}
+_DESCRIBED: Json = {
+    "type": "object",
+    "description": "OpenAPI 3.1",
+    "required": ["openapi", "info", "paths"],
+    "examples": [{"openapi": "3.1.0", "info": {"title": "Dial 16: results", "version": "1"}, "paths": {}}],
+}
 
 
 def _get(
@@ -60,18 +70,18 @@ def _get(
     }  # fmt: skip
 
 
+def _problem(told: str) -> Json:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    content = {"schema": schema, "example": SCHEMAS["Problem"]["examples"][0]}
+    return {"description": told, "content": {"application/problem+json": content}}
+
+
 def _problems() -> Json:
-    content = {
-        "application/problem+json": {
-            "schema": {"$ref": "#/components/schemas/Problem"},
-            "example": SCHEMAS["Problem"]["examples"][0],
-        }
-    }
     told = {
         "400": "Not understood", "401": "No valid token", "403": "Not with this token", "404": "Not there",
         "429": "Too often: see Retry-After", "503": "The record or the queue is away: see Retry-After",
     }  # fmt: skip
-    return {status: {"description": what, "content": content} for status, what in told.items()}
+    return {status: _problem(what) for status, what in told.items()}
 
 
 def _exports() -> dict[str, Json]:
@@ -82,6 +92,7 @@ def _exports() -> dict[str, Json]:
         "example": SCHEMAS["ExportAsked"]["examples"][0],
     }
     in_path = [{"name": "export", "in": "path", "required": True, "schema": {"type": "string"}}]
+    archive = {"application/zip": {"schema": {"type": "string", "contentMediaType": "application/zip"}}}
     return {
         "/api/v1/exports": {
             "post": {
@@ -106,12 +117,12 @@ def _exports() -> dict[str, Json]:
                 "summary": "Fetch the archive",
                 "description": "Range and If-Range resume a download. Scope: rows.",
                 "responses": {
-                    "200": {"description": "All of it", "content": {"application/zip": {}}},
-                    "206": {"description": "The part asked for", "content": {"application/zip": {}}},
-                    "409": {"description": "Not made yet"},
-                    "410": {"description": "Expired, or failed"},
-                    "416": {"description": "No such part"},
+                    "200": {"description": "All of it", "content": archive},
+                    "206": {"description": "The part asked for", "content": archive},
                     **_problems(),
+                    "409": _problem("Not made yet"),
+                    "410": _problem("Expired, or failed"),
+                    "416": {"description": "No such part: see Content-Range; without a body"},
                 },
             },
         },
@@ -163,9 +174,8 @@ def _paths() -> dict[str, Json]:
     of_set = [{"name": "set", "in": "path", "required": True, "schema": {"type": "string"}}]
     of_package = [{"name": "package", "in": "path", "required": True, "schema": {"type": "string"}}]
     rows = ("since", "to", "limit", "cursor")
-    xml, plain = {"type": "string"}, {"type": "string"}
     return {
-        "/api/v1/openapi.json": {"get": {**_get("This description", "none", _ANYTHING), "security": []}},
+        "/api/v1/openapi.json": {"get": {**_get("This description", "none", _DESCRIBED), "security": []}},
         "/api/v1/waves": {"get": _get("Waves", "estimates", list_of("Wave"))},
         "/api/v1/releases": {"get": _get("What is published", "estimates", list_of("Release"), "wave")},
         "/api/v1/estimates": {
@@ -193,33 +203,47 @@ def _paths() -> dict[str, Json]:
         },
         **_queries(),
         **_exports(),
-        odata: {"get": _get("OData service document", "estimates", _ANYTHING, "$format")},
-        f"{odata}/": {"get": _get("The same", "estimates", _ANYTHING, "$format")},
+        odata: {"get": _get("OData service document", "estimates", FAMILIES["ODataService"], "$format")},
+        f"{odata}/": {"get": _get("The same", "estimates", FAMILIES["ODataService"], "$format")},
         f"{odata}/$metadata": {
-            "get": _get("OData metadata (CSDL)", "estimates", xml, "$format", kind="application/xml")
+            "get": _get(
+                "OData metadata (CSDL)", "estimates", FAMILIES["ODataMetadata"], "$format",
+                kind="application/xml",
+            )
         },
         f"{odata}/{{set}}": {
             "parameters": of_set,
-            "get": _get("Rows of a view", "estimates or rows", _ANYTHING, *query),
+            "get": _get("Rows of a view", "estimates or rows", FAMILIES["ODataRows"], *query),
         },
         f"{odata}/{{set}}/$count": {
             "parameters": of_set,
-            "get": _get("How many", "estimates or rows", plain, "$filter", kind="text/plain"),
+            "get": _get("How many", "estimates or rows", FAMILIES["ODataCount"], "$filter",
+                        kind="text/plain"),
         },
-        floip: {"get": _get("Flow Results packages", "rows", _ANYTHING, kind=floip_kind)},
+        floip: {"get": _get("Flow Results packages", "rows", FAMILIES["FlowPackages"], kind=floip_kind)},
         f"{floip}/{{package}}": {
             "parameters": of_package,
-            "get": _get("A package's descriptor", "rows", _ANYTHING, kind=floip_kind),
+            "get": _get("A package's descriptor", "rows", FAMILIES["FlowPackage"], kind=floip_kind),
         },
         f"{floip}/{{package}}/responses": {
             "parameters": of_package,
             "get": _get(
-                "A package's rows", "rows", _ANYTHING, "filter[max-version]", "filter[min-version]",
-                "filter[start-timestamp]", "filter[end-timestamp]", "page[size]", "page[afterCursor]",
-                "page[beforeCursor]", kind=floip_kind,
+                "A package's rows", "rows", FAMILIES["FlowResponses"], "filter[max-version]",
+                "filter[min-version]", "filter[start-timestamp]", "filter[end-timestamp]",
+                "page[size]", "page[afterCursor]", "page[beforeCursor]", kind=floip_kind,
             ),
         },
     }  # fmt: skip
+
+
+def _in_their_words(paths: dict[str, Json]) -> dict[str, Json]:
+    """Errors of OData and Flow Results have a form of their own."""
+    for path, operations in paths.items():
+        for family, (kind, schema) in _ERRORS.items():
+            for status, answer in operations["get"]["responses"].items() if path.startswith(family) else ():
+                if status >= "4":
+                    answer["content"] = {kind: {"schema": schema, "example": schema["examples"][0]}}
+    return paths
 
 
 def describe() -> Json:
@@ -232,7 +256,7 @@ def describe() -> Json:
             "description": "Published figures; interviews and answers under ids of your token's own.",
         },
         "security": [{"bearer": []}, {"basic": []}],
-        "paths": _paths(),
+        "paths": _in_their_words(_paths()),
         "components": {
             "schemas": SCHEMAS,
             "securitySchemes": {

@@ -35,14 +35,16 @@ def _flag(about: str) -> Json:
 _AT = {"type": "string", "format": "date-time", "description": "UTC"}
 
 
-def _object(properties: Mapping[str, Json], example: Json, optional: tuple[str, ...] = ()) -> Json:
-    return {
+def _object(
+    properties: Mapping[str, Json], example: Json | None = None, optional: tuple[str, ...] = ()
+) -> Json:
+    schema: Json = {
         "type": "object",
         "properties": dict(properties),
         "required": [n for n in properties if n not in optional],
         "additionalProperties": False,
-        "examples": [example],
     }
+    return schema if example is None else schema | {"examples": [example]}
 
 
 _ANSWER = {
@@ -248,6 +250,123 @@ SCHEMAS: dict[str, Json] = {
         {"id": "3f0c9a52b7d84c3f9d6f0a6b1f7f2c11", "state": "running", "step": "wide.csv", "done": 4000,
          "total": 12000, "rows": None, "sha256": None, "expires_at": "2026-12-07T08:00:00+00:00",
          "error": None, "file": None},
+    ),
+}  # fmt: skip
+
+
+_HOST = "https://results.example/api/v1"
+_PACKAGE = "40a7bd00-f656-41db-9217-24cbc55df7f0"
+_PACKAGES = f"{_HOST}/flow-results/packages"
+_HEAD: dict[str, Json] = {
+    "name": text("wave and questionnaire"), "title": text("The same in words"), "created": _AT,
+    "modified": _AT,
+}  # fmt: skip
+_HEAD_EXAMPLE = {
+    "name": "pilot-2026-sdg_16_6_2-2026.1", "title": "pilot-2026: sdg_16_6_2@2026.1",
+    "created": "2026-11-23T08:00:00+00:00", "modified": "2026-11-23T08:00:00+00:00",
+}  # fmt: skip
+_LINK = maybe(text("Address; null: none"))
+
+
+def _links(*names: str) -> Json:
+    return {"type": "object", "properties": dict.fromkeys(names, _LINK), "required": list(names)}
+
+
+def _resource(kind: str, attributes: Mapping[str, Json], **more: Json) -> Json:
+    named = {"type": text("JSON:API", const=kind), "id": text("Package, a UUID")}
+    return _object({**named, "attributes": _object(attributes), **more})
+
+
+def _listed(row: Json) -> Json:
+    return {"type": "array", "items": row}
+
+
+#: Of the families with a form of their own: OData 4.0 (JSON 4.0), FLOIP Flow Results 1.1 (JSON:API).
+FAMILIES: dict[str, Json] = {
+    "ODataService": _object(
+        {"@odata.context": text("Address of the metadata"),
+         "value": _listed(_object({"name": text("Set"), "kind": text("EntitySet"), "url": text("Set")}))},
+        {"@odata.context": f"{_HOST}/odata/$metadata",
+         "value": [{"name": "estimate", "kind": "EntitySet", "url": "estimate"}]},
+    ),
+    "ODataMetadata": {
+        **text("CSDL: every set, its columns and what they are"),
+        "examples": ['<?xml version="1.0" encoding="utf-8"?>\n<edmx:Edmx Version="4.0" ..>..</edmx:Edmx>\n'],
+    },
+    "ODataRows": _object(
+        {"@odata.context": text("Address of the set's metadata"), "@odata.count": _whole("Rows in all"),
+         "value": _listed({"type": "object", "description": "Columns of the set"}),
+         "@odata.nextLink": text("Where the next page is")},
+        {"@odata.context": f"{_HOST}/odata/$metadata#estimate(wave,service,share)", "@odata.count": 2184,
+         "value": [{"wave": "pilot-2026", "service": "health", "share": 0.612}],
+         "@odata.nextLink": f"{_HOST}/odata/estimate?$select=wave%2Cservice%2Cshare&$skiptoken=k3Vd0Zb1c9jT"},
+        optional=("@odata.count", "@odata.nextLink"),
+    ),
+    "ODataCount": {**text("How many rows, in digits"), "pattern": r"^\d+$", "examples": ["2184"]},
+    "FlowPackages": _object(
+        {"data": _listed(_resource("packages", _HEAD, links=_links("self"))),
+         "links": _links("self", "next", "previous")},
+        {"data": [{"type": "packages", "id": _PACKAGE, "attributes": _HEAD_EXAMPLE,
+                   "links": {"self": f"{_PACKAGES}/{_PACKAGE}"}}],
+         "links": {"self": _PACKAGES, "next": None, "previous": None}},
+    ),
+    "FlowPackage": _object(
+        {"data": _resource(
+            "packages",
+            {**_HEAD, "profile": text("flow-results-package"),
+             "flow_results_specification_version": text("1.1.0"), "id": text("Package"),
+             "resources": _listed(_object(
+                 {"name": text("Of the rows"), "api_data_url": text("Where the rows are"),
+                  "access_method": text("api"), "mediatype": text("JSON:API"), "encoding": text("utf-8"),
+                  "schema": _object(
+                      {"language": text("ISO 639-3"), "fields": _listed({"type": "object"}),
+                       "questions": {"type": "object", "additionalProperties": {"type": "object"}}})}))}),
+         "links": _links("self")},
+        {"data": {"type": "packages", "id": _PACKAGE, "attributes": {
+            **_HEAD_EXAMPLE, "profile": "flow-results-package",
+            "flow_results_specification_version": "1.1.0", "id": _PACKAGE,
+            "resources": [{
+                "name": f"{_HEAD_EXAMPLE['name']}-responses",
+                "api_data_url": f"{_PACKAGES}/{_PACKAGE}/responses", "access_method": "api",
+                "mediatype": "application/vnd.api+json", "encoding": "utf-8",
+                "schema": {
+                    "language": "eng", "fields": [{"name": "row_id", "title": "Row ID", "type": "string"}],
+                    "questions": {"health.overall": {
+                        "type": "select_one", "type_options": {"choices": ["very_satisfied", "satisfied"]},
+                        "label": "Overall, how satisfied were you?",
+                        "semantic_labels": ["1.6", "health", "overall"], "is_personal_information": False,
+                    }}}}]}},
+         "links": {"self": f"{_PACKAGES}/{_PACKAGE}"}},
+    ),
+    "FlowResponses": _object(
+        {"data": _resource(
+            "responses",
+            {"responses": _listed({
+                "type": "array", "minItems": 7, "maxItems": 7,
+                "description": "The seven fields of the schema: time, row, contact, session, question,"
+                " response, and what is known of the answering"})},
+            relationships=_object(
+                {"descriptor": _object({"links": _links("self")}),
+                 "links": _links("self", "next", "previous")}))},
+        {"data": {"type": "responses", "id": _PACKAGE, "attributes": {"responses": [
+            ["2026-11-23T08:01:07.250000+00:00", _ID, _PERSON, "lrUEmH5q0m6Ty3b1TgNhb3ry8ii",
+             "health.overall", "satisfied", {"seconds": 6.4, "tries": 1, "mode": "ussd"}]]},
+            "relationships": {
+                "descriptor": {"links": {"self": f"{_PACKAGES}/{_PACKAGE}"}},
+                "links": {"self": f"{_PACKAGES}/{_PACKAGE}/responses?page[size]=1",
+                          "next": f"{_PACKAGES}/{_PACKAGE}/responses?page[size]=1&page[afterCursor]={_ID}",
+                          "previous": None}}}},
+    ),
+    "ODataError": _object(
+        {"error": _object({"code": text("HTTP status"), "message": text("What is wrong, what to change")})},
+        {"error": {"code": "404", "message": "No such set: known are estimate, codebook"}},
+    ),
+    "FlowErrors": _object(
+        {"errors": _listed(_object(
+            {"status": text("HTTP status"), "title": text("What is wrong"),
+             "detail": text("What to change")}))},
+        {"errors": [{"status": "404", "title": "No such package",
+                     "detail": "take an id from /api/v1/flow-results/packages"}]},
     ),
 }  # fmt: skip
 
