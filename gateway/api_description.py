@@ -95,6 +95,10 @@ def _exports() -> dict[str, Json]:
     archive = {"application/zip": {"schema": {"type": "string", "contentMediaType": "application/zip"}}}
     return {
         "/api/v1/exports": {
+            "get": _get(
+                "What you asked for", "rows", page_of("ExportListed"), "limit", "cursor",
+                about="In the order of asking, up to some 15 seconds ago.",
+            ),
             "post": {
                 "summary": "Have an export made",
                 "description": "A worker makes it; every export is written down for good. Scope: rows.",

@@ -237,6 +237,22 @@ SCHEMAS: dict[str, Json] = {
         ),
         "required": [],
     },
+    "ExportListed": _object(
+        {
+            "id": text("Export"), "asked_at": _AT, "variant": text("For whom"),
+            "formats": {"type": "array", "items": text("Format")},
+            "wave": maybe(text("One wave; null: all")),
+            "state": text("How it stands", enum=["waiting", "running", "done", "failed", "expired"]),
+            "rows": maybe(_whole("Interviews in it")), "expires_at": maybe(_AT),
+            "error": maybe(text("Why it failed")), "fetches": _whole("Times that the archive was sent"),
+            "fetched_at": maybe(_AT), "file": maybe(text("Where it is fetched, once done")),
+        },
+        {"id": "3f0c9a52b7d84c3f9d6f0a6b1f7f2c11", "asked_at": "2026-11-23T08:00:00+00:00",
+         "variant": "scientific", "formats": ["csv", "parquet"], "wave": "pilot-2026", "state": "done",
+         "rows": 12000, "expires_at": "2026-12-07T08:00:00+00:00", "error": None, "fetches": 1,
+         "fetched_at": "2026-11-23T09:12:44+00:00",
+         "file": "/api/v1/exports/3f0c9a52b7d84c3f9d6f0a6b1f7f2c11/file"},
+    ),
     "Export": _object(
         {
             "id": text("Export"),

@@ -104,6 +104,7 @@ class Asked:
     base: str  # https://host
     address: str  # path of this request
     body: bytes = b""
+    method: str = "GET"
 
     @property
     def sealed(self) -> Sealed:
@@ -248,7 +249,7 @@ class Desk:
         scheme = "https" if "https" in (request.url.scheme, forwarded) else "http"
         return Asked(
             reader, self.material, params, dict(request.path_params), request.headers,
-            f"{scheme}://{request.url.netloc}", request.url.path, body,
+            f"{scheme}://{request.url.netloc}", request.url.path, body, request.method,
         )  # fmt: skip
 
     async def _work(self, resource: Resource, asked: Asked) -> Answer:

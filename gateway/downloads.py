@@ -1,13 +1,16 @@
 """Exports over HTTP: asked for, watched, fetched. A worker makes them; `exports.ledger` keeps the book.
 
     POST /api/v1/exports                 202, Location
+    GET  /api/v1/exports                 what you asked for, in the order of asking
     GET  /api/v1/exports/{id}            how it stands
     GET  /api/v1/exports/{id}/file       the archive; Range resumes a download that was broken off
 
-A reader sees their own exports. The archive lies in the data folder, which gateway and workers share.
+A reader sees their own exports. Each time that an archive is sent is written down, before it is. The archive
+lies in the data folder, which gateway and workers share.
 """
 
 import logging
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +20,10 @@ from rq.serializers import JSONSerializer
 from starlette.responses import FileResponse
 from starlette.routing import Route
 
-from gateway.asking import Answer, Asked, Desk, Problem, as_json, bad
+from gateway.asking import MOST, PAGE, Answer, Asked, Desk, Problem, as_json, bad, page_of
 from gateway.jobs import QUEUE, enqueue_export
 from storage.analysis.dictionary import VARIANTS
-from storage.analysis.exports import ledger
+from storage.analysis.exports import fetches, ledger
 from storage.analysis.exports.formats import EXPORTS
 from storage.analysis.exports.microdata import Asked as Export
 from storage.analysis.exports.microdata import ExportError
@@ -29,6 +32,8 @@ log = logging.getLogger("dial16.downloads")
 
 ARCHIVES = "exports"  # in the data folder; the same as main.py's workers write to
 _MOST_AT_ONCE = 3  # exports of one reader that are not made yet
+#: An export is in the book this long after its time, at the latest; the rest is for clocks that differ.
+_ON_ITS_WAY = timedelta(seconds=15)
 _KEYS = {"variant": str, "formats": list, "wave": str, "language": str, "excel": bool, "simulated": bool,
          "purpose": str}  # fmt: skip
 
@@ -67,6 +72,18 @@ def export_routes(desk: Desk, base: str, data_dir: Path) -> list[Route]:
         answer = status_of(asked, name)
         return Answer(answer.body, answer.kind, 202, {"Location": f"{base}/{name}"})
 
+    def every(asked: Asked) -> Answer:
+        asked.only("limit", "cursor")
+        limit, after = asked.whole("limit", PAGE, 1, MOST), asked.after()
+        key = (datetime.fromisoformat(after[0]), after[1]) if after else None
+        until = datetime.now(UTC) - _ON_ITS_WAY
+        found = fetches.asked_page(asked.material.engine, f"api:{asked.reader.name}", until, key, limit + 1)
+        shown, more = found[:limit], len(found) > limit
+        rows = [
+            {**r._mapping, "formats": r.formats.split(), "file": _address(base, r.id, r.state)} for r in shown
+        ]
+        return page_of(asked, rows, more, (shown[-1].asked_at, shown[-1].id) if shown else None)
+
     def status(asked: Asked) -> Answer:
         asked.only()
         return status_of(asked, asked.path["export"])
@@ -80,7 +97,7 @@ def export_routes(desk: Desk, base: str, data_dir: Path) -> list[Route]:
                 "id": stands.id, "state": stands.state, "step": stands.step or None, "done": stands.done,
                 "total": stands.total, "rows": stands.rows, "sha256": stands.digest,
                 "expires_at": stands.expires_at, "error": stands.error,
-                "file": f"{base}/{name}/file" if stands.state == ledger.DONE else None,
+                "file": _address(base, name, stands.state),
             }
         )  # fmt: skip
 
@@ -102,6 +119,9 @@ def export_routes(desk: Desk, base: str, data_dir: Path) -> list[Route]:
             "Cache-Control": "private, no-cache",
             "Vary": "Authorization",
         }
+        if asked.method == "GET":
+            by = f"api:{asked.reader.name}"
+            fetches.note_fetch(engine, name, by, part="range" in asked.headers)
         return Answer(
             file=FileResponse(
                 path, headers=headers, media_type="application/zip", filename=f"dial16-{name[:8]}.zip"
@@ -110,9 +130,15 @@ def export_routes(desk: Desk, base: str, data_dir: Path) -> list[Route]:
 
     return [
         desk.route(base, ask, method="POST"),
+        desk.route(base, every),
         desk.route(base + "/{export}", status),
         desk.route(base + "/{export}/file", file),
     ]
+
+
+def _address(base: str, name: str, state: str) -> str | None:
+    """Where the archive is fetched, once it is made."""
+    return f"{base}/{name}/file" if state == ledger.DONE else None
 
 
 def _own(asked: Asked, name: str) -> None:

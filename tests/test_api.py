@@ -20,7 +20,7 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 from sqlalchemy import text
 
-from gateway import jobs
+from gateway import downloads, jobs
 from gateway.access import Access, ApiToken, read_tokens
 from gateway.api_description import describe
 from gateway.asking import methods_of
@@ -75,8 +75,8 @@ def walk(api: Api, path: str) -> list[dict[str, Any]]:
 # ---------------------------------------------------------------- who may ask
 
 OPEN = ["/api/v1/waves", "/api/v1/releases", "/api/v1/estimates", "/api/v1/codebook"]
-CLOSED = ["/api/v1/interviews", "/api/v1/responses", "/api/v1/exports/x", "/api/v1/flow-results/packages",
-          "/api/v1/queries"]  # fmt: skip
+CLOSED = ["/api/v1/interviews", "/api/v1/responses", "/api/v1/exports", "/api/v1/exports/x",
+          "/api/v1/flow-results/packages", "/api/v1/queries"]  # fmt: skip
 
 
 @pytest.mark.parametrize("path", OPEN + CLOSED)
@@ -475,7 +475,7 @@ def made(api: Api, answer: Any) -> str:
     return str(name)
 
 
-def test_an_export_is_asked_for_made_and_fetched(empty: Api) -> None:
+def test_an_export_is_asked_for_made_and_fetched(empty: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(empty.engine)
     answer = empty.ask(
         "/api/v1/exports", method="POST", body={"formats": ["csv", "datapackage"], "wave": "pilot-2026"}
@@ -511,6 +511,23 @@ def test_an_export_is_asked_for_made_and_fetched(empty: Api) -> None:
     with writing(empty.engine) as db:
         kept = db.execute(text("SELECT asked_by, rows, state FROM export_audit")).all()
     assert [tuple(r) for r in kept] == [("api:ama", 33, "done")]
+    with reading(empty.engine) as db:
+        fetched = db.execute(text("SELECT export, fetched_by, part FROM export_fetch ORDER BY fetched_at"))
+        assert [tuple(r) for r in fetched] == [
+            (stands["id"], "api:ama", part) for part in (False, True, True, True)
+        ], "the one refused by range too; none of those before it was made, and of somebody else"
+    assert empty.ask(stands["file"], method="HEAD").status_code == 200
+    monkeypatch.setattr(downloads, "_ON_ITS_WAY", timedelta())
+    second = empty.ask("/api/v1/exports", method="POST", body={"variant": "public"}).json()["id"]
+    listed = walk(empty, "/api/v1/exports?limit=1")
+    assert [(r["id"], r["state"], r["formats"], r["fetches"], r["file"]) for r in listed] == [
+        (stands["id"], "done", ["csv", "datapackage"], 4, stands["file"]),
+        (second, "waiting", ["csv"], 0, None),
+    ]  # fmt: skip
+    schemas = describe()["components"]["schemas"]
+    for row in listed:
+        jsonschema.validate(row, expanded(schemas["ExportListed"], schemas))
+    assert walk(empty, "/api/v1/exports") == listed and empty.json("/api/v1/exports", OTHER)["data"] == []
     later = datetime.now(UTC) + timedelta(days=15)
     assert ledger.sweep(empty.engine, empty.data_dir / "exports", later) == 1
     gone = empty.ask(f"{here}/file")

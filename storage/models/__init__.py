@@ -10,7 +10,8 @@
                 ├─ results_wanted              who is to be texted the results
                 └─ airtime_payment ── airtime_report    airtime for who completed; airtime_budget a wave
     instrument ── codebook_item ── codebook_option
-    export_audit, query_log                          exports of row-level data, queries beside releases
+    export_audit ── export_fetch                     exports of row-level data, and who fetched them
+    query_log                                        queries beside releases
     release ─┬─ released_estimate                    what is published, for SQL and the results API
              └─ final_weight                         what each interview under it weighs
 
@@ -27,7 +28,14 @@ withdrawn from what happened; partial and break_off from a sweep of what was not
 resumed in time (`record.close_unfinished`).
 """
 
-from storage.models.publishing import ExportAudit, FinalWeight, QueryLog, ReleasedEstimate, ReleasedVersion
+from storage.models.publishing import (
+    ExportAudit,
+    ExportFetch,
+    FinalWeight,
+    QueryLog,
+    ReleasedEstimate,
+    ReleasedVersion,
+)
 from storage.models.record import (
     BREAK_OFF,
     COMPLETE,
@@ -77,6 +85,7 @@ __all__ = [
     "Directory",
     "Event",
     "ExportAudit",
+    "ExportFetch",
     "FinalWeight",
     "Interview",
     "Moment",

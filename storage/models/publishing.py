@@ -126,3 +126,19 @@ class ExportAudit(SQLModel, table=True):
     made_at: datetime | None = Field(default=None, sa_type=Moment)
     expires_at: datetime | None = Field(default=None, sa_type=Moment)  # null: given away, ours no more
     error: str | None = Field(default=None, sa_type=Text)
+
+
+class ExportFetch(SQLModel, table=True):
+    """One time that somebody was sent an export's archive, whole or in part. Never deleted."""
+
+    __tablename__ = "export_fetch"
+    __table_args__ = (
+        ForeignKeyConstraint(("export",), ("export_audit.id",)),
+        Index("export_fetch_export", "export"),
+    )
+
+    id: str = Field(primary_key=True, sa_type=Text)  # 32 hex
+    export: str = Field(sa_type=Text)
+    fetched_at: datetime = Field(sa_type=Moment)
+    fetched_by: str = Field(sa_type=Text)  # as export_audit.asked_by
+    part: bool  # asked for by Range: a download that goes on, or one in pieces
