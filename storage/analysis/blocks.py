@@ -47,7 +47,7 @@ def drawn_blocks(instrument: Instrument, sheets: Sequence[Sheet]) -> set[str]:
 
 def refuse_moved(
     instrument: Instrument, wave: str, version: Instrument, names: Mapping[str, tuple[str, ...]],
-    drawn: Collection[str],
+    drawn: set[str],
 ) -> None:  # fmt: skip
     """Raise RakingError where a block of `drawn` here is not one block there. names: `own_blocks`."""
     services = service_blocks(instrument)
