@@ -9,6 +9,10 @@ from gateway.commands import Context, Refused, read_waves, say, wave_named
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Engine
+
     from flows.wave import Wave
     from storage.waves import Word
 
@@ -123,3 +127,21 @@ def _at(word: "Word") -> datetime:
 
 def _moment(at: datetime | None) -> str:
     return "-" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def refuse_ids(engine: "Engine", waves: "Sequence[Wave]") -> None:
+    """Refuses ids that no release could have, as long as they can still be changed. Raises Refused.
+
+    A wave that people have taken part in goes on: under another id they would be asked again.
+    """
+    from flows.wave import WAVE_ID
+    from storage.waves import tallies
+
+    unfit = [wave for wave in waves if not WAVE_ID.match(wave.id)]
+    begun = tallies(engine) if unfit else {}
+    for wave in unfit:
+        what = f"{wave.file}: id: {wave.id!r} cannot name a folder of releases"
+        rule = "1 to 64 letters (A to Z), digits, . _ -, a letter or digit first"
+        if wave.id not in begun:
+            raise Refused(f"{what}: give {rule}")
+        say(f"{what}, so that this wave can have none; give the next one {rule}")
