@@ -91,6 +91,19 @@ class Wave:
         )
 
 
+def unfit_id(wave: Wave) -> str:
+    """What is wrong with the wave's id; "" if nothing is.
+
+    No fault of the file: people may have taken part under it, and under another they would be asked again.
+    """
+    if WAVE_ID.match(wave.id):
+        return ""
+    return (
+        f"{wave.file}: id: {wave.id!r} cannot name a folder of releases: give 1 to 64 letters (A to Z),"
+        " digits, . _ -, a letter or digit first"
+    )
+
+
 _KEYS: dict[str, type] = {
     "id": str, "instrument": str, "languages": list, "allow_drafts": bool, "owner": str, "contact": str,
     "code": str, "free": bool, "service_codes": list, "services_each": int, "shuffle_blocks": bool,

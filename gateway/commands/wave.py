@@ -130,18 +130,16 @@ def _moment(at: datetime | None) -> str:
 
 
 def refuse_ids(engine: "Engine", waves: "Sequence[Wave]") -> None:
-    """Refuses ids that no release could have, as long as they can still be changed. Raises Refused.
+    """Raises Refused for an id that no release could have, as long as it can still be changed.
 
-    A wave that people have taken part in goes on: under another id they would be asked again.
+    A wave that people have taken part in goes on.
     """
-    from flows.wave import WAVE_ID
+    from flows.wave import unfit_id
     from storage.waves import tallies
 
-    unfit = [wave for wave in waves if not WAVE_ID.match(wave.id)]
+    unfit = {wave.id: said for wave in waves if (said := unfit_id(wave))}
     begun = tallies(engine) if unfit else {}
-    for wave in unfit:
-        what = f"{wave.file}: id: {wave.id!r} cannot name a folder of releases"
-        rule = "1 to 64 letters (A to Z), digits, . _ -, a letter or digit first"
-        if wave.id not in begun:
-            raise Refused(f"{what}: give {rule}")
-        say(f"{what}, so that this wave can have none; give the next one {rule}")
+    for wave, said in unfit.items():
+        if wave not in begun:
+            raise Refused(said)
+        say(f"{said}. This wave goes on without releases; mind it for the next")
