@@ -124,7 +124,8 @@ def _give(db: sqlite3.Connection, keys: Sequence[str], weight: str, means: Means
     """Put these into `weight` of the cells' interviews that have one."""
     names, column = ["wave", *map(_named, keys)], _named(weight)
     same = " AND ".join(f"wide.{k} IS s.{k}" for k in names)
-    db.execute(f"CREATE TEMP TABLE means ({', '.join(names)}, mean REAL)")
+    # Its columns are of the types of wide's, or the index would not be used.
+    db.execute(f"CREATE TEMP TABLE means AS SELECT {', '.join(names)}, 0.0 AS mean FROM wide LIMIT 0")
     places = ", ".join("?" * (len(names) + 1))
     db.executemany(f"INSERT INTO means VALUES ({places})", [(*key, mean) for key, mean in means.items()])
     db.execute(f"CREATE INDEX temp.cell ON means ({', '.join(names)})")
