@@ -62,13 +62,12 @@ def wave_named(settings: Settings, wave: str) -> "Wave":
 
 
 def need_wave(engine: "Engine", settings: Settings, asked: str) -> None:
-    """Raises Refused for a wave that neither the wave files nor the record know, naming those they do."""
-    from storage.waves import tallies
+    """Raises ExportError for a wave that neither the wave files nor the record know, naming those they do."""
+    from storage.analysis.exports.interviews import check_wave
+    from storage.database import reading
 
-    waves = [w.id for w in read_waves(settings)]
-    if asked in waves or asked in (recorded := tallies(engine)):
-        return
-    raise Refused(f"no wave {asked!r}; there are: {', '.join(dict.fromkeys((*waves, *recorded)))}")
+    with reading(engine) as db:
+        check_wave(db, asked, [w.id for w in read_waves(settings)])
 
 
 def about_file(error: OSError) -> str:

@@ -152,10 +152,11 @@ def make_release(
     reason: str = "",
     simulated: bool = False,
     beside: Mapping[str, str] | None = None,
+    dry_run: bool = False,
 ) -> Path:
     """Publish a draft as the wave's next version; its folder. Nothing is left behind where that fails.
 
-    beside: more files of the release, by name: the quality report.
+    beside: more files of the release, by name: the quality report. dry_run: as in `publish`.
     simulated: with interviews that were made up here; without it they are refused, and with it every page
     and file says so. Raises ReleaseError, and the SDMX files' errors.
     """
@@ -186,6 +187,7 @@ def make_release(
     return publish(
         made.table.estimates, out, about, labels_of(instrument), issued=issued, rules=plan.rules,
         reason=reason, sdmx=publisher.sdmx, beside=beside, answers=made.table.answers, served=made.served,
+        dry_run=dry_run,
     )  # fmt: skip
 
 
