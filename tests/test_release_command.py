@@ -164,7 +164,7 @@ MARGINS = "table,source,date,variables,category,total,joins\n"
 @pytest.mark.parametrize(
     ("words", "files", "said"),
     [
-        (["--wave", "none"], {}, "wave none: 0 interviews, but none that answered"),
+        (["--wave", "none"], {}, "wave 'none': has no interview and no wave file; there are: pilot-2026"),
         (["--margins", "m.csv"], {}, "m.csv: -: cannot be read"),
         (["--margins", "m.csv"], {"m.csv": "a,b\n"}, "m.csv: row 1: must be the heading: table,source"),
         (
