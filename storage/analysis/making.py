@@ -107,7 +107,7 @@ def draft(
         )
     if not table.basis.respondents:
         known = f"{table.basis.interviews} interviews, but none that answered a question about a service"
-        fix = "check the wave's id (main.py release list), or wait"
+        fix = "check the wave's id (main.py wave list), or wait"
         if not simulated:
             fix += "; made-up interviews only count with --simulated"
         raise ReleaseError(f"wave {wave}: {known}; {fix}")

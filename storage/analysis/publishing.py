@@ -15,6 +15,7 @@
 A version is never written again: a correction is the next version.
 """
 
+import errno
 import hashlib
 import os
 import shutil
@@ -178,7 +179,9 @@ def publish(
                 os.rename(building, target)  # refuses a folder that has something in it
         except ComeBetween as error:
             raise ReleaseError(f"{error}; make the release again, with it") from None
-        except OSError:
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
             raise ReleaseError(
                 f"{target}: is there already: somebody published at the same time; publish again"
             ) from None
