@@ -15,7 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from flows.engine import Dialled, Interview, Replied, ResultsSeen, dump_interview, load_interview, step
+from flows.engine import (
+    RESULTS_ONLY,
+    Dialled,
+    Interview,
+    Replied,
+    ResultsSeen,
+    dump_interview,
+    load_interview,
+    step,
+)
 from flows.gsm import parts, septets, unencodable
 from flows.instrument import InstrumentError, load, parse
 from flows.questionnaire import PROMPTS_ADDED
@@ -276,6 +285,9 @@ def test_an_interview_on_an_older_version_sees_them_in_today_s_words() -> None:
     menu = step(older, done, Dialled(1000, "1" * 16, 7))
     first = step(older, menu.interview, Replied(2000, "1"))
     assert first.screen.text.startswith("Satisfied, of those who answered, 2026:")
+    asked = step(older, None, Dialled(0, "0" * 16, 7))  # still at its consent when they came out
+    seen = step(older, asked.interview, Replied(1000, "3"))
+    assert seen.screen.text == first.screen.text and seen.interview.disposition == RESULTS_ONLY
 
 
 def _complete(wave: Wave) -> Interview:
