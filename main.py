@@ -291,6 +291,7 @@ def migrate_to_release(settings: Settings, waves: "Sequence[Wave]") -> None:
     engine = open_engine(settings.database_url)
     for each in reversed(dict.fromkeys(w.instrument for w in waves)):
         migrate_database(engine, each)
+    wave.refuse_ids(engine, waves)
     keep_releases(engine, settings.releases_dir)
     engine.dispose()
 

@@ -23,6 +23,8 @@ from flows.results import Results
 
 #: The contact of the wave file as delivered: nobody's number.
 PLACEHOLDER_CONTACT = "0800 000 000"
+#: A wave's id names the folder of its releases, a column's values, a word on the command line.
+WAVE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 _KEYWORD = re.compile(r"[A-Za-z][A-Za-z0-9]{1,19}\Z")
 #: A short code, a number, or a sender's name, of which networks show eleven characters.
 _SENDER = re.compile(r"\+?[0-9]{3,15}\Z|(?=.*[A-Za-z])[A-Za-z0-9][A-Za-z0-9 ._-]{0,10}\Z")
@@ -87,6 +89,19 @@ class Wave:
         return replace(
             self, instrument=instrument, today=self, languages=kept or (instrument.default_language,)
         )
+
+
+def unfit_id(wave: Wave) -> str:
+    """What is wrong with the wave's id; "" if nothing is.
+
+    No fault of the file: people may have taken part under it, and under another they would be asked again.
+    """
+    if WAVE_ID.match(wave.id):
+        return ""
+    return (
+        f"{wave.file}: id: {wave.id!r} cannot name a folder of releases: give 1 to 64 letters (A to Z),"
+        " digits, . _ -, a letter or digit first"
+    )
 
 
 _KEYS: dict[str, type] = {

@@ -69,7 +69,9 @@ class Composition:
     make_export: Callable[[str], None] | None = None  # of this id; see `exports.ledger`
     answer_query: Callable[[str], None] | None = None  # of this id; see `analysis.queries`
     waiting_queries: Callable[[datetime], list[str]] | None = None  # clears old drafts; ids still to answer
-    sweep_exports: Callable[[datetime], list[str]] | None = None  # removes what expired; ids still to make
+    sweep_exports: Callable[[datetime], list[str]] | None = (
+        None  # removes what is past its time; ids still to make
+    )
     take_snapshot: Callable[[datetime], object] | None = None  # the night's copy of the data
 
 
@@ -204,8 +206,8 @@ def enqueue_export(queue: Queue, export: str) -> None:
 
 
 def sweep_exports() -> None:
-    """Expired exports and old drafts go; exports and questions that a wiped Redis forgot, or a worker died
-    over, are given to a worker again."""
+    """Expired exports, old nights' copies and drafts go; exports and questions that a wiped Redis forgot, or
+    a worker died over, are given to a worker again."""
     if _composition is None or _composition.sweep_exports is None:
         return
     job = get_current_job()

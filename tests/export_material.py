@@ -20,7 +20,7 @@ role = "sex"
 label = "Sex"
 scale = "sex"
 [[blocks.items]]
-id = "seeing"
+id = "function"  # a word that R keeps for itself
 role = "disability"
 label = "WG seeing"
 scale = "yes_no"
@@ -43,7 +43,7 @@ def hostile() -> Instrument:
     words = words.replace(
         "[scales.region]", '[scales.sex]\nmale = "Male"\nfemale = "Female"\n[scales.region]'
     )
-    words += '\n[items.sex]\ntext = "Male or female?"\n[items.seeing]\ntext = "Difficulty seeing?"'
+    words += '\n[items.sex]\ntext = "Male or female?"\n[items.function]\ntext = "Difficulty seeing?"'
     words = words.replace('[items."water.a1"]\ntext = "', '[items."water.a1"]\ntext = "+{owner}: ')
     return parse({"questionnaire.toml": asked, "en.toml": words})
 
@@ -105,7 +105,7 @@ def interviews(count: int, seed: int = 16, wave: str = "pilot-2026", first: int 
             ("sex", random.choices(["male", "female", "refused"], [50, 47, 3])[0]),
         ]
         if answers[2][1] != "refused":
-            answers.append(("seeing", random.choice(["yes", "no", "dont_know"])))
+            answers.append(("function", random.choice(["yes", "no", "dont_know"])))
         items = [i.id for i in HOSTILE.items if i.service in blocks.split()]
         answers += [(item, random.choice(_AGREEMENT)) for item in items]
         if kind == "left":

@@ -24,6 +24,8 @@ from gateway import jobs
 from gateway.access import Access, ApiToken, read_tokens
 from gateway.api_description import describe
 from gateway.asking import methods_of
+from gateway.commands.exporting import sweep_exports
+from gateway.settings import Settings
 from storage.analysis import snapshot
 from storage.analysis.exports import ledger
 from storage.analysis.sealed import Sealed
@@ -538,6 +540,13 @@ def test_a_snapshot_is_whole_once_a_day_and_the_newest_are_kept(
         take_snapshot(empty.engine, SMALL, KEY, folder, day + timedelta(days=n))
     assert snapshots(folder) == ["2026-11-24", "2026-11-25"]
     assert sorted(f.name for f in folder.iterdir()) == snapshots(folder)
+    # Who was erased since is in them: they go also where no new one is taken.
+    url = empty.engine.url.render_as_string(hide_password=False)
+    environ = {"DIAL16_DATA_DIR": str(empty.data_dir), "DIAL16_DATABASE_URL": url}
+    given = Settings.from_environment(environ)
+    for n, left in ((2, ["2026-11-24", "2026-11-25"]), (3, ["2026-11-25"]), (9, [])):
+        sweep_exports(given, day + timedelta(days=n))
+        assert snapshots(folder) == left
 
 
 def test_a_snapshot_that_fails_leaves_nothing(empty: Api, monkeypatch: pytest.MonkeyPatch) -> None:

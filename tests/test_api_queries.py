@@ -11,7 +11,7 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 from rq import Queue
 from rq.serializers import JSONSerializer
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, insert, select, update
 
 from gateway import jobs
 from gateway.api_description import describe
@@ -22,7 +22,7 @@ from storage.analysis.release import ReleaseError, all_versions
 from storage.analysis.released import keep_releases
 from storage.analysis.served import ComeBetween, served_ids, tables_served, turn
 from storage.database import migrate, open_engine, writing
-from storage.models import QueryLog, table_of
+from storage.models import QueryLog, ReleasedVersion, table_of
 from tests.api_material import OTHER, PUBLIC, Api, serving
 from tests.record_material import SMALL
 from tests.results_material import instrument, publish_waves
@@ -230,6 +230,19 @@ def test_who_has_the_turn_lets_nobody_pass(database_url: str) -> None:
     other.join()
     assert said == ["came between"]
     engine.dispose()
+
+
+def test_beside_a_folder_that_lacks_a_version_nothing_is_answered(api: Api) -> None:
+    id = ask(api).json()["id"]
+    version = table_of(ReleasedVersion)
+    with writing(api.engine) as db:  # another program publishes into another folder
+        row = db.execute(select(version)).one()
+        db.execute(insert(version), {**row._asdict(), "version": 2})
+    work(api, id)
+    with writing(api.engine) as db:
+        db.execute(delete(version).where(version.c.version == 2))
+    found = api.json(f"/api/v1/queries/{id}")
+    assert found["state"] == "refused" and "folder of releases does not have it" in found["error"]
 
 
 def test_an_answer_stays_and_the_next_version_is_made_with_it(api: Api) -> None:

@@ -35,6 +35,7 @@ from storage.analysis.exports.data_package import digest
 from storage.analysis.exports.formats import EXPORTS, SUMS, export_files, formats_named
 from storage.analysis.exports.microdata import Asked, ExportError, collect, export_id
 from storage.analysis.exports.public_use import THRESHOLD, even_out, protect
+from storage.analysis.exports.whole import whole_path
 from storage.analysis.views import VIEWS
 from storage.database import migrate, open_engine, reading, writing
 from storage.models import Campaign, ExportAudit, Interview, SampleNumber, table_of
@@ -186,7 +187,7 @@ def test_not_reached_is_told_from_not_asked(engine: Engine, tmp_path: Path) -> N
     done.give("roads.overall", "agree", ended())
     fold_all(engine, [e for d in (left, gated, refused, done) for e in d.entries])
     found = {row["disposition"] + row["region"]: row for row in read(export(engine, tmp_path))}
-    names = ("age", "age_nonresponse", "age_group", "region", "sex", "seeing", "water_a1", "roads_a1")
+    names = ("age", "age_nonresponse", "age_group", "region", "sex", "function", "water_a1", "roads_a1")
     seen = {key: tuple(row[n] for n in names) for key, row in found.items()}
     assert seen == {
         "43": ("98", "", "2", "3", "100", "100", "100", ""),  # the block roads was not drawn
@@ -348,7 +349,7 @@ def test_the_public_file_has_no_small_cell(engine: Engine, tmp_path: Path) -> No
     assert any(r["age_group"] == "101" for r in table) and any(r["age_group"] == "1" for r in table)
     assert {r["disposition"] for r in table} == {"1", "2"}
     assert {r["began_month"] for r in table} == {"2025-11"}
-    dropped = {"age", "age_nonresponse", "seeing", "respondent", "language", "instrument", "began_on"}
+    dropped = {"age", "age_nonresponse", "function", "respondent", "language", "instrument", "began_on"}
     assert not dropped & table[0].keys()
 
 
@@ -407,6 +408,59 @@ def test_the_rule_holds_whatever_the_cells(population: list[tuple[Any, int]]) ->
     db.close()
 
 
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.tuples(CELL, st.integers(1, 25), st.integers(0, 25)), min_size=1, max_size=20), st.booleans()
+)
+def test_no_mean_is_of_fewer_than_ten_weights(population: list[tuple[Any, int, int]], own: bool) -> None:
+    """Not everybody has a weight: in a cell of many there may be one, which its mean would tell."""
+    keys = ("region", "age_group", "sex")
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    db.execute("CREATE TABLE wide (id INTEGER PRIMARY KEY, wave, region, age_group, sex, weight REAL)")
+    people = [
+        (*cell, None if k >= weighed else float(7 * n + k) ** 1.5 + 1)
+        for n, (cell, size, weighed) in enumerate(population)
+        for k in range(size)
+    ]
+    db.executemany("INSERT INTO wide VALUES (NULL, ?, ?, ?, ?, ?)", people)
+    protect(db, keys, 101, weights=("weight",))
+    if not own:
+        even_out(db, keys, ("weight",))
+    told = "" if own else " OR 1"  # the office's own weights stand as they are where nothing is withheld
+    for wave in ("w1", "w2"):
+        given_out = db.execute(
+            f"SELECT weight, COUNT(*) FROM wide WHERE wave = ? AND weight IS NOT NULL"
+            f" AND (101 IN (region, age_group, sex){told}) GROUP BY ROUND(weight, 6)",
+            (wave,),
+        ).fetchall()
+        if own and given_out:  # others may have joined them
+            assert len(given_out) == 1
+            of = "SELECT COUNT(*) FROM wide WHERE wave = ? AND ABS(weight - ?) < 1e-6"
+            given_out = [(w, db.execute(of, (wave, w)).fetchone()[0]) for w, _ in given_out]
+        assert all(n >= THRESHOLD for _, n in given_out)
+    db.close()
+
+
+@pytest.mark.parametrize(
+    "weighed, means", [(1, {0: 20 / 11, 1: 20 / 11, 2: 3.0}), (10, {0: 10.0, 1: 1.0, 2: 3.0})]
+)
+def test_a_cell_with_few_weights_takes_another_along(weighed: int, means: dict[int, float]) -> None:
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    db.execute("CREATE TABLE wide (wave, region, weight REAL)")
+    for region, value, n in ((0, 10.0, weighed), (1, 1.0, 10), (2, 3.0, 11)):
+        db.executemany(
+            "INSERT INTO wide VALUES ('w', ?, ?)", [(region, value if k < n else None) for k in range(12)]
+        )
+    even_out(db, ("region",), ("weight",))
+    found = dict(db.execute("SELECT region, MIN(weight) FROM wide WHERE weight IS NOT NULL GROUP BY region"))
+    assert found == pytest.approx(means)
+    db.execute("DELETE FROM wide WHERE region > 0")
+    db.execute("UPDATE wide SET weight = NULL WHERE rowid > 9")
+    even_out(db, ("region",), ("weight",))
+    assert db.execute("SELECT COUNT(weight) FROM wide").fetchone() == (0,)  # nobody is left to join
+    db.close()
+
+
 # ---------------------------------------------------------------- whole or not at all
 
 
@@ -435,15 +489,48 @@ def test_an_export_that_fails_leaves_the_last_one_whole(engine: Engine, tmp_path
         assert {p.name: p.read_bytes() for p in out.iterdir()} == before, last
 
 
+def test_a_folder_holds_one_export(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fold_all(engine, entries(interviews(20)))
+    export_files(engine, HOSTILE, Asked(SCIENTIFIC, "p"), KEY, tmp_path / "out", ["csv", "syntax"])
+    before = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
+    for variant, wave in ((PUBLIC, None), (SCIENTIFIC, "pilot-2026")):
+        with pytest.raises(ExportError, match=r"holds codebook.csv of another export .*give another folder"):
+            export(engine, tmp_path / "out", variant, wave=wave)
+    assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == before
+
+    real = os.replace
+    renamed: list[Any] = []
+
+    def killed(source: Any, target: Any) -> None:
+        if len(renamed) == 2:
+            raise KeyboardInterrupt
+        renamed.append(target)
+        real(source, target)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(os, "replace", killed)
+        export(engine, tmp_path / "out")
+    assert not (tmp_path / "out" / SUMS).exists()  # as long as it is missing the set is not whole
+    with pytest.raises(ExportError, match="For: scientific use"):
+        export(engine, tmp_path / "out", PUBLIC)
+    export(engine, tmp_path / "out")
+    names = {p.name for p in (tmp_path / "out").iterdir()}
+    assert names == {"wide.csv", "wide_labels.csv", "long.csv", "codebook.csv", "README.md", SUMS}
+
+
 def test_what_a_killed_export_left_is_taken_away_later(engine: Engine, tmp_path: Path) -> None:
     old, young, other = (tmp_path / name for name in (".export.old", ".export.young", "kept"))
     for folder in (old, young, other):
         folder.mkdir()
         (folder / "rows").write_text("x")
-    for folder in (old, other):
-        os.utime(folder, (0, 0))
+    with pytest.raises(KeyboardInterrupt), whole_path(tmp_path / "wide.csv") as file:
+        assert file.name.startswith(".export.")
+        raise KeyboardInterrupt
+    file.write_text("x")  # as if it had been killed
+    for left in (old, other, file):
+        os.utime(left, (0, 0))
     export(engine, tmp_path)
-    assert not old.exists() and young.exists() and other.exists()
+    assert not old.exists() and young.exists() and other.exists() and not file.exists()
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -581,6 +668,41 @@ def test_an_export_whose_worker_ended_is_given_up_and_may_run_again(stored: Engi
     assert told is not None and (told.state, told.error) == ("done", None)
 
 
+def test_no_archive_stays_that_no_row_speaks_for(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fold_all(engine, entries(interviews(10)))
+    archives, kept = tmp_path / "archives", ledger.ask(engine, Asked(SCIENTIFIC, "p"), ["csv"], "Ama")
+    path = ledger.make(engine, HOSTILE, KEY, archives, kept)
+    failing = ledger.ask(engine, Asked(SCIENTIFIC, "p"), ["csv"], "Ama")
+    real = ledger._set
+
+    def away(engine: Engine, export: str, **values: Any) -> None:
+        if values.get("state") == ledger.DONE:
+            raise OSError("the database is away")
+        real(engine, export, **values)
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="away"):
+        patched.setattr(ledger, "_set", away)
+        ledger.make(engine, HOSTILE, KEY, archives, failing)
+    assert list(archives.iterdir()) == [path]
+    running = ledger.ask(engine, Asked(SCIENTIFIC, "p"), ["csv"], "Ama")
+    real(engine, running, state=ledger.RUNNING)
+    for name in (failing, running, "0" * 32):  # the last from before a backup was restored
+        (archives / f"{name}.zip").write_text("rows")
+    assert ledger.sweep(engine, archives) == 0
+    assert {p.stem for p in archives.iterdir()} == {kept, running}
+
+
+def test_a_worker_refuses_a_wave_that_nobody_knows(engine: Engine, tmp_path: Path) -> None:
+    fold_all(engine, entries(interviews(2)))
+    typo = ledger.ask(engine, Asked(SCIENTIFIC, "p", "pilot-2062"), ["csv"], "Ama")
+    with pytest.raises(ExportError, match=r"'pilot-2062': has no interview and no wave .*: next, pilot-2026"):
+        ledger.make(engine, HOSTILE, KEY, tmp_path, typo, fielded=["next"])
+    coming = ledger.ask(engine, Asked(SCIENTIFIC, "p", "next"), ["csv"], "Ama")
+    assert ledger.make(engine, HOSTILE, KEY, tmp_path, coming, fielded=["next"]) is not None
+
+
 @pytest.mark.parametrize("name", ["../../etc/passwd", "", "0" * 32])
 def test_only_ids_of_exports_become_paths(stored: Engine, tmp_path: Path, name: str) -> None:
     with pytest.raises(ExportError, match="no such export"):
@@ -657,11 +779,14 @@ def test_the_command_writes_files_and_the_book(tmp_path: Path) -> None:
     everything = command(tmp_path, "export", "--all", "--variant", "public", "--out", "out", "--by", "Ama")
     assert everything.returncode == 0, everything.stderr
     assert {"wide.sav", "wide.dta", "ddi.xml", "data.xlsx"} <= {p.name for p in (tmp_path / "out").iterdir()}
+    mixed = command(tmp_path, "export", "out")
+    assert mixed.returncode == 1 and "holds an export for others" in mixed.stderr
     for arguments, said in (
         (("--variant", "public"), "say who the export is for: --by NAME"),
         (("--format", "sas", "--by", "Ama"), "format 'sas' is unknown"),
         (("--variant", "secret", "--by", "Ama"), "variant 'secret' is unknown"),
         (("--all", "--language", "xx", "--by", "Ama"), "language 'xx' is unknown"),
+        (("--all", "--wave", "typo", "--by", "Ama"), "wave 'typo': has no interview and no wave file"),
     ):
         refused = command(tmp_path, "export", "no", *arguments)
         assert refused.returncode == 1 and said in refused.stderr, refused.stderr

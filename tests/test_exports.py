@@ -76,7 +76,7 @@ def fill(engine: Engine) -> None:
     give_schema(engine, HOSTILE)
     fold_all(engine, entries(interviews(300)))
     fold_all(engine, entries(interviews(150, seed=17, wave="second-2027", first=1)))
-    fold_all(engine, entries(interviews(5, seed=3, wave="tiny", first=900)))
+    fold_all(engine, entries(interviews(5, seed=3, wave="tiny" * 20, first=900)))
     close_unfinished(engine, datetime(2030, 1, 1, tzinfo=UTC))
 
 
@@ -143,7 +143,7 @@ def as_in_file(row: Mapping[str, Any], asked: Asked) -> dict[str, str]:
     for block in ("water", "roads"):
         chance = json.loads(row["probabilities"]).get(block)
         out[f"weight_{block}"] = "" if chance is None else str(1 / chance)
-    for name in ("consent", "age", "age_nonresponse", "region", "sex", "seeing", *(
+    for name in ("consent", "age", "age_nonresponse", "region", "sex", "function", *(
         v.name for v in item_variables(HOSTILE) if v.item is not None and v.item.service
     )):  # fmt: skip
         out[name] = "" if row[name] is None else str(row[name])
@@ -452,7 +452,8 @@ def in_pspp(files: Files, syntax: str) -> Table:
     path = out.with_suffix(".sps")
     save = f"SAVE TRANSLATE /OUTFILE='{out}' /TYPE=CSV /FIELDNAMES /CELLS=VALUES /REPLACE.\n"
     path.write_text(syntax + save, "utf-8")
-    run("pspp", "--syntax-encoding=UTF-8", "--no-statrc", str(path), folder=files.folder)
+    said = run("pspp", "--syntax-encoding=UTF-8", "--no-statrc", str(path), folder=files.folder)
+    assert "warning" not in said
     return read_csv(out)
 
 

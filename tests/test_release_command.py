@@ -17,7 +17,8 @@ from flows.instrument import Fault
 from gateway.commands.release import commands as release_commands
 from gateway.settings import Settings
 from storage.analysis.domains import OfficeFileError, Wealth
-from storage.analysis.making import draft, draw_of, make_release, material_of
+from storage.analysis.making import draft, draw_of, make_release
+from storage.analysis.material import material_of
 from storage.analysis.plan import ReleasePlan, load_plan
 from storage.analysis.publishing import verify
 from storage.analysis.quality import quality
@@ -102,7 +103,7 @@ def test_from_a_dry_run_to_a_second_version(data: Path) -> None:
     assert crossed == {("region", "sex"), ("sex", "age"), ("sex", "residence")}  # of deploy/release.toml
 
     silent = run(data, "make", "--margins", "margins.csv")
-    assert silent.returncode == 1 and "version 1 is out; say why" in silent.stderr
+    assert silent.returncode == 1 and "say why there is to be another one, with --reason" in silent.stderr
     assert len(all_versions(data / "releases", WAVE)) == 1
     again = run(data, "make", "--cross", "region,residence", "--reason", "Another cross.")
     assert again.returncode == 0, again.stderr
@@ -212,9 +213,10 @@ def test_a_structure_file_that_is_none_is_refused_and_nothing_is_written(
     folder.mkdir()
     if structure:
         (folder / "IAEG-SDGs_SDG.xml").write_text(structure)
-    ran = run(data, "make", DIAL16_SDMX_DIR=str(folder))
-    assert ran.returncode == 1 and said in ran.stderr
-    assert "Traceback" not in ran.stderr
+    for words in (["make", "--dry-run"], ["make"]):
+        ran = run(data, *words, DIAL16_SDMX_DIR=str(folder))
+        assert ran.returncode == 1 and said in ran.stderr
+        assert "Traceback" not in ran.stderr
     assert [name for name in left(data) if name.count("/") > 1] == []
 
 
@@ -231,14 +233,22 @@ def test_what_nobody_dialled_for_is_not_published_by_mistake(data: Path) -> None
     engine = open_engine(f"sqlite:///{data / 'dial16.sqlite3'}")
     with writing(engine) as db:
         db.execute(update(table_of(Interview)).values(aggregator="simulator"))
-    engine.dispose()
     shutil.rmtree(data / "releases")
-    ran = run(data, "make")
-    assert ran.returncode == 1 and "made-up interviews only count with --simulated" in ran.stderr
+    ran = run(data, "make", "--simulated")
+    assert ran.returncode == 1 and f"{WAVE}/1: the database has this version" in ran.stderr
     assert left(data) == []
-    assert run(data, "make", "--simulated").returncode == 0
+    with writing(engine) as db:
+        db.execute(text("DELETE FROM released_estimate"))
+        db.execute(text("DELETE FROM release"))
+    with pytest.raises(ReleaseError, match="made-up interviews only count with --simulated"):
+        draft(engine, instrument(), WAVE, data / "releases", ReleasePlan())
+    ran = run(data, "make", "--simulated", "--margins", "margins.csv")
+    assert ran.returncode == 0 and "A demonstration: no final weights are kept" in ran.stdout
     release = load_release(data / "releases" / WAVE / "1")
     assert release.simulated == 1500 and release.caution.startswith("Demonstration: made-up answers.")
+    with reading(engine) as db:
+        assert db.execute(text("SELECT COUNT(*) FROM final_weight")).scalar() == 0
+    engine.dispose()
 
 
 def test_nothing_out_yet(tmp_path: Path) -> None:
@@ -283,6 +293,14 @@ def test_the_file_names_the_other_files_beside_it(tmp_path: Path) -> None:
         ("[display]\nwide = true", ("display.wide", "must be a number")),
         ("[weights]\nmost = 3", ("weights", "give least and most")),
         ("[weights]\nleast = 2\nmost = 3", ("weights", "one below 1 and one above")),
+        ("[weights]\nfewest = inf", ("weights.fewest", "must be a whole number")),
+        ("[weights]\nfewest = 2.9", ("weights.fewest", "must be a whole number")),
+        ("[weights]\nleast = nan\nmost = 3", ("weights.least", "must be a number")),
+        ("[weights]\nleast = 0.3\nmost = inf", ("weights.most", "must be a number")),
+        ("[display]\nn_eff = nan", ("display.n_eff", "must be a number")),
+        (f"[display]\nn_eff = 1{'0' * 400}", ("display.n_eff", "must be a number")),
+        ("[display]\nn_eff = -1", ("display", "give n_eff, df and fine_n_eff of 0 or more")),
+        ("[display]\ndf = -3", ("display", "give n_eff, df and fine_n_eff of 0 or more")),
         ("[weights]\nfewest = 0", ("weights.fewest", "1 or more")),
         ('probability_sample = "no"', ("probability_sample", "true or false")),
         ("margins = 3", ("margins", "name of a file")),
@@ -312,8 +330,16 @@ def test_the_digest_of_interviews_follows_answers_and_people(database_url: str) 
     put(engine, instrument(), people(1, seed=2), wave="another", first=500)
     assert material_of(engine, instrument(), WAVE) == before
     c = table_of(Interview).c
-    with writing(engine) as db:
+    for n, chance in enumerate((1.0, 0.5)):  # who says no, and who only saw the first screen
+        no_one = [{"opening.consent": "no"}, {}]
+        put(engine, instrument(), no_one, wave=WAVE, first=600 + 2 * n, probability=chance)
+    with writing(engine) as db:  # one dials again to see the results: a new version of the row
         db.execute(update(table_of(Interview)).where(c.id == f"{3:016x}").values(version=2))
+    assert material_of(engine, instrument(), WAVE) == before
+    with writing(engine) as db:
+        marks = db.execute(select(c.marks).where(c.id == f"{3:016x}")).scalar_one()
+        other = marks.replace("1", "2", 1)
+        db.execute(update(table_of(Interview)).where(c.id == f"{3:016x}").values(marks=other))
     changed = material_of(engine, instrument(), WAVE)
     assert changed != before
     with writing(engine) as db:
@@ -399,8 +425,13 @@ def test_on_both_engines_a_draft_becomes_a_whole_release(database_url: str, tmp_
     )
     assert {"reading interviews", "computing", "applying the rules"} <= set(steps)
     assert made.hidden and all(e.notes for e in made.hidden)
+    elsewhere = tmp_path / "elsewhere"
+    late = draft(engine, instrument(), WAVE, elsewhere, ReleasePlan())
     folder = make_release(made, instrument(), out, ReleasePlan(), OFFICE, issued=date(2026, 11, 20))
     assert verify(folder) == []
+    with pytest.raises(ReleaseError, match=f"{WAVE}/1: the database has this version"):
+        make_release(late, instrument(), elsewhere, ReleasePlan(), OFFICE, issued=date(2026, 11, 20))
+    assert list((elsewhere / WAVE).iterdir()) == []
     release = load_release(folder)
     assert [(e.mark, e.domain) for e in release.estimates] == [(e.mark, e.domain) for e in made.marked]
     assert all(e.share is None for e in release.estimates if e.mark in ("c", "u"))

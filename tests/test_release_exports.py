@@ -132,7 +132,7 @@ def test_hostile_labels_in_px(label: str, tmp_path: Path) -> None:
 
 def test_more_than_one_year_in_px(tmp_path: Path) -> None:
     before = release_of(table(users=500, wave="v", period="2024", seed=2))
-    metadata, records = read_px(px.px(RELEASE, LABELS, (), before.estimates), tmp_path)
+    metadata, records = read_px(px.px(RELEASE, LABELS, (), [before]), tmp_path)
     assert metadata["VALUES(Year)"] == ["2024", "2026"]
     assert len(records) == 28 * 4 * 2
 
@@ -202,7 +202,7 @@ def test_two_rows_that_would_be_one() -> None:
     with pytest.raises(ValueError, match="two rows alike"):
         open_sdg.data(RELEASE, labels)
     with pytest.raises(ValueError, match="two rows alike"):
-        open_sdg.data(RELEASE, LABELS, release_of(table(wave="v")).estimates)
+        open_sdg.data(RELEASE, LABELS, [release_of(table(wave="v"))])
     with pytest.raises(ValueError, match="is no year"):
         open_sdg.data(release_of([replace(e, period="2026-06") for e in table()[:8]]), LABELS)
 
@@ -382,9 +382,9 @@ def mapped(folder: Path, old: str, new: str, name: str = "un") -> Path:
             "no value, and OBS_STATUS 'A' says that there is one",
         ),
         ('shown = "G"', 'shown = "Q"', SdmxError, "a value, and OBS_STATUS Q says that there is none"),
-        ('sender = "GSS"\n', "", sdmx.MappingError, "sender: missing"),
+        ('sender = "GSS"\n', "", sdmx.MappingError, "sender: give a text"),
         ("[status]", "[stati]", sdmx.MappingError, "stati: unknown"),
-        ('"{low}"', '"{lo}"', sdmx.MappingError, "attributes.LOWER_BOUND: give texts"),
+        ('"{low}"', '"{lo}"', sdmx.MappingError, "attributes.LOWER_BOUND: in braces may stand low"),
         ("[constants]", "[constants", sdmx.MappingError, "cannot be read"),
     ],
 )
@@ -394,6 +394,42 @@ def test_a_mapping_that_does_not_fit(
     structure = load_structure(MATERIAL / "test_structure_un.xml")
     with pytest.raises(error, match=re.escape(message)):
         sdmx.rows_of(RELEASE, sdmx.load_mapping(mapped(tmp_path, old, new)), structure)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('series = ["health"]', "series: must be a table: [series]"),
+        ('series.health = "X"', "series.health: must be a table"),
+        ("series.health.overall = 5", "series.health.overall: give a text"),
+        ('variables = ["sex"]', "variables: must be a table"),
+        ('variables = {sex = "SEX"}', "variables.sex: must be a table"),
+        ("variables = {sex = {}}", "variables.sex.dimension: missing"),
+        (
+            'variables = {sex = {dimension = "SEX", options = ["M"]}}',
+            "variables.sex.options: must be a table",
+        ),
+        ('attributes = ["a"]', "attributes: must be a table"),
+        ("attributes = {X = 5}", 'attributes.X: give a list of texts: ["..."]'),
+        ("attributes = {X = [5]}", "attributes.X: give a list of texts"),
+        ('attributes = {X = "{low[a]}"}', "attributes.X: in braces may stand low"),
+        ('left_out = "overall"', "left_out: must be a table"),
+        ('left_out.measures = "overall"', "left_out.measures: give a list of texts"),
+        ("left_out.variables = 5", "left_out.variables: give a list of texts"),
+        ('left_out.measure = ["overall"]', "left_out.measure: unknown; known: measures, variables"),
+        ("agency = 5", "agency: give a text"),
+        ("constants = 0", "constants: must be a table"),
+        ("", ""),
+    ],
+)
+def test_a_mapping_of_other_types(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.toml"
+    path.write_text(f'structure = "a.xml"\nsender = "A"\ndataflow = "A:B(1)"\nsuppressed = "Q"\n{text}\n')
+    if not message:
+        assert sdmx.load_mapping(path).series == {}
+        return
+    with pytest.raises(sdmx.MappingError, match=re.escape(f"{path}: {message}")):
+        sdmx.load_mapping(path)
 
 
 ROW = {

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import threading
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -33,8 +33,11 @@ from storage.analysis.release import (
     versions,
     waves,
 )
+from storage.analysis.released import check_kept, keep_releases
 from storage.analysis.served import ComeBetween, Served
+from storage.database import open_engine, reading
 from tests.figures_material import estimate, table
+from tests.stores import give_schema
 from tests.test_release_rules import attack, crossed
 
 HERE = Path(__file__).resolve().parent.parent
@@ -165,6 +168,60 @@ def test_a_revision_is_a_new_version(tmp_path: Path) -> None:
     newest = latest(tmp_path, "w")
     assert newest is not None
     assert (newest.version, newest.weighted) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("of_2024", "simulated", "years", "said"),
+    [
+        ({}, 0, {"2024", "2026"}, "Unweighted: describes those"),
+        ({"instrument": "sdg_16_6_2@2024.2"}, 0, {"2024", "2026"}, "Unweighted: describes those"),
+        ({"weighted": True, "margins": (Margin("sex", "Census", "2021-06-27"),)}, 0, {"2024", "2026"},
+         "2026: Unweighted: describes those who answered. Not a probability sample"),
+        ({"design_weighted": True, "probability_sample": True}, 0, {"2024", "2026"},
+         "modelled as if they had been drawn at random. 2024: Weighted by the sample's design only"),
+        ({"simulated": 7}, 7, {"2024", "2026"}, "Demonstration: made-up answers. Unweighted"),
+        ({}, 7, {"2024", "2026"}, "2026: Demonstration: made-up answers."),
+        ({"simulated": 7}, 0, {"2026"}, "Unweighted: describes those"),  # never made-up beside real ones
+        ({"instrument": "water@2026.1"}, 0, {"2026"}, "Unweighted: describes those"),
+    ],
+)  # fmt: skip
+def test_other_years_stand_with_their_cautions(
+    tmp_path: Path, of_2024: dict[str, object], simulated: int, years: set[str], said: str
+) -> None:
+    issue(tmp_path, [replace(e, wave="v", period="2024") for e in SMALL], wave="v", **of_2024)
+    folder = issue(tmp_path, SMALL, simulated=simulated)
+    rows = csv.DictReader(io.StringIO((folder / "indicator_16-6-2.csv").read_text("utf-8")))
+    assert {r["Year"] for r in rows} == years
+    px = (folder / "16-6-2_sex.px").read_text("utf-8").replace('"\n"', "")
+    assert "TLIST(A1)," + ",".join(f'"{year}"' for year in sorted(years)) + ";" in px
+    assert said in px and said in (folder / "16-6-2.yml").read_text("utf-8")
+
+
+def test_the_database_and_the_folder_have_the_same_versions(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'dial16.sqlite3'}")
+    give_schema(engine, INSTRUMENT)
+    issue(tmp_path / "out", SMALL)
+    assert keep_releases(engine, tmp_path / "out") == 1
+    issue(tmp_path / "out", SMALL, reason="Another look.")  # which the database lacks yet
+    issue(tmp_path / "people", SMALL, interviews=1201)
+    other = [replace(e, share=e.share and e.share / 2) for e in SMALL]
+    issue(tmp_path / "shares", other)
+    for folder, said in (
+        ("out", ""),
+        (
+            "none",
+            "w/1: the database has this version, of 2026-11-23, and the folder of releases does not have",
+        ),
+        ("people", "w/1: .* the folder of releases has another one of this number; restore that folder from"),
+        ("shares", "another one of this number; .* or set DIAL16_RELEASES_DIR to where it is"),
+    ):
+        with reading(engine) as db, pytest.raises(ReleaseError, match=said) if said else nullcontext():
+            check_kept(db, tmp_path / folder, "w")
+    assert keep_releases(engine, tmp_path / "out") == 1
+    with reading(engine) as db:
+        check_kept(db, tmp_path / "out", "w")
+        check_kept(db, tmp_path / "none", "another")
+    engine.dispose()
 
 
 def test_another_version_needs_a_reason(tmp_path: Path) -> None:

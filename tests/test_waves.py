@@ -19,6 +19,8 @@ from flows.instrument import InstrumentError
 from flows.wave import Wave
 from flows.waves import load_waves
 from gateway import words
+from gateway.commands import Refused
+from gateway.commands.wave import refuse_ids
 from gateway.dialogue import Dialogue
 from gateway.messages import Hop, InboundSms, SessionEnded
 from gateway.switchboard import Switchboard
@@ -27,6 +29,7 @@ from storage.live import LiveStore
 from storage.respondents import Pseudonyms
 from storage.sealing import Seal
 from storage.waves import CLOSE, OPEN, TIMES, copy_word, read_words, say_word
+from tests.estimation_material import put
 from tests.gateway_app import (
     AFRICAS_TALKING,
     CLOSED,
@@ -462,6 +465,23 @@ def test_every_file_of_a_folder_on_the_instrument_that_it_names(tmp_path: Path) 
         ("b.toml", "numbers@2"),
     ]
     assert [w.file for w in load_waves([one], [folder / "1"])] == [str(one)]
+
+
+def test_an_id_that_can_name_no_release_is_refused_before_the_field(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'd.sqlite3'}")
+    give_schema(engine, WAVE.instrument)
+    refuse_ids(engine, [replace(WAVE, id=fit) for fit in ("pilot-2026", "2.b_", "x" * 64)])
+    for unfit in ("x" * 65, "pilot 2026", "-a", "..", "a/b", "\u00e9", "a\n"):
+        with pytest.raises(Refused, match=r"id: .* cannot name a folder of releases: give 1 to 64"):
+            refuse_ids(engine, [replace(WAVE, id=unfit)])
+    put(engine, WAVE.instrument, [{}], wave="pilot 2026")
+    refuse_ids(
+        engine, [replace(WAVE, id="pilot 2026")]
+    )  # people took part: under another id they would again
+    assert "goes on without releases" in capsys.readouterr().err
+    engine.dispose()
 
 
 @pytest.mark.parametrize(

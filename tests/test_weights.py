@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
 from sqlalchemy import Engine, text, update
 
@@ -13,14 +14,14 @@ from storage.analysis.dictionary import PUBLIC, SCIENTIFIC
 from storage.analysis.estimates import Estimate
 from storage.analysis.exports.formats import export_files
 from storage.analysis.exports.microdata import Asked, export_id
-from storage.analysis.making import material_of
 from storage.analysis.margins import load_margins
+from storage.analysis.material import material_of
 from storage.analysis.plan import ReleasePlan
 from storage.analysis.raking import Limits
 from storage.analysis.release import Margin, Release, ReleaseError, Rules, make
 from storage.analysis.released import keep_release
 from storage.analysis.table import respondent_weights, table_16_6_2
-from storage.analysis.weights import final_weights, keep_weights, remade_weights
+from storage.analysis.weights import FinalWeights, final_weights, keep_weights, remade_weights
 from storage.database import migrate, open_engine, reading, writing
 from storage.models import Interview, table_of
 from storage.respondents import erase
@@ -30,11 +31,18 @@ from tests.results_material import instrument, margins_file, people
 KEY = b"k" * 32
 
 
-def released(engine: Engine, version: int, plan: ReleasePlan, estimates: Sequence[Estimate] = ()) -> Release:
+def released(
+    engine: Engine,
+    version: int,
+    plan: ReleasePlan,
+    estimates: Sequence[Estimate] = (),
+    wave: str = "w",
+    reference: str = instrument().reference,
+) -> Release:
     """A release of the wave that the database knows."""
     margins = plan.margins.tables if plan.margins else ()
     release = Release(
-        wave="w", version=version, issued="2026-11-20", reason="-", instrument="x@1", owner="Office",
+        wave=wave, version=version, issued="2026-11-20", reason="-", instrument=reference, owner="Office",
         contact="0800", licence="-", weighted=bool(margins), probability_sample=False, interviews=1,
         margins=tuple(Margin(m.name, m.source, m.issued.isoformat()) for m in margins),
         material=material_of(engine, instrument(), "w"), software="0", rules=Rules(),
@@ -146,6 +154,31 @@ def test_drawn_blocks_have_a_weight_each(engine: Engine, tmp_path: Path) -> None
     assert total == pytest.approx(1000)
 
 
+def test_a_file_of_all_waves_takes_the_weights_that_its_questionnaire_knows(
+    engine: Engine, tmp_path: Path
+) -> None:
+    """Weights of another questionnaire, and of a block that an older version named otherwise, are not its."""
+    ids = {}
+    for n, wave in enumerate(("w", "x", "y", "z")):
+        put(engine, instrument(), people(4, seed=n), wave=wave, first=10 * n)
+        ids[wave] = [f"{10 * n + k:016x}" for k in range(4)]
+    other = "other@1"
+    for wave, blocks, reference in (
+        ("w", ("",), instrument().reference),
+        ("x", ("health", "old_name"), f"{instrument().id}@older"),
+        ("y", ("health", "old_name"), other),
+        ("z", ("old_name",), instrument().reference),
+    ):
+        released(engine, 1, ReleasePlan(), wave=wave, reference=reference)
+        keep_weights(engine, FinalWeights(wave, {b: (ids[wave], np.full(4, 2.0)) for b in blocks}), 1)
+    rows = exported(engine, tmp_path / "s")
+    assert "weight" not in rows[0] and "final_weight_old_name" not in rows[0]
+    found = {(r["wave"], r["final_weight_health"], r["final_weight_education"]) for r in rows}
+    assert found == {("w", "2.0", "2.0"), ("x", "2.0", ""), ("y", "", ""), ("z", "", "")}
+    with (tmp_path / "s" / "codebook.csv").open(encoding="utf-8") as file:
+        assert "Final weight of release w version 1, x version 1, block health" in file.read()
+
+
 def test_they_are_made_again_only_as_they_were(engine: Engine, tmp_path: Path) -> None:
     put(engine, instrument(), people(300, seed=5))
     margins = load_margins(margins_file(tmp_path), instrument())
@@ -160,6 +193,7 @@ def test_they_are_made_again_only_as_they_were(engine: Engine, tmp_path: Path) -
 
     assert again() == again(of=said_so) == 300
     for given, of, said in (
+        (plan, replace(release, simulated=7), "is a demonstration with made-up interviews, and of those no"),
         (plan, replace(release, weighted=False), "version 1: was published unweighted"),
         (replace(plan, probability_sample=True), release, "weighted with probability_sample = false; say"),
         (ReleasePlan(), release, "was weighted with region, Made-up totals .*; say the same"),
@@ -171,6 +205,6 @@ def test_they_are_made_again_only_as_they_were(engine: Engine, tmp_path: Path) -
             again(given, of)
     interview = table_of(Interview)
     with writing(engine) as db:
-        db.execute(update(interview).where(interview.c.id == f"{5:016x}").values(version=2))
+        db.execute(update(interview).where(interview.c.id == f"{5:016x}").values(disposition="withdrawn"))
     with pytest.raises(ReleaseError, match="does not rest on the interviews that are here now"):
         again()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.commands import Context, Refused, read_waves, wave_or_first
+from gateway.commands.exporting import SNAPSHOTS_FOLDER
 from gateway.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from flows.wave import Wave
     from gateway.analysts import Analysts
     from gateway.results import ResultsPages
-
-#: In the data folder: each night's copy of the data.
-SNAPSHOTS_FOLDER = "snapshots"
 
 
 def commands(context: Context) -> typer.Typer:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.commands import Context, Refused, wave_or_first
+from gateway.commands import Context, Refused, read_waves, wave_or_first
 from gateway.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: In the data folder: archives of exports that workers made.
 EXPORTS_FOLDER = "exports"
+#: And each night's copy of the data.
+SNAPSHOTS_FOLDER = "snapshots"
 
 
 def commands(context: Context) -> typer.Typer:
@@ -68,8 +70,9 @@ def commands(context: Context) -> typer.Typer:
         from storage.analysis.dictionary import SCIENTIFIC
         from storage.analysis.exports import ledger
         from storage.analysis.exports.formats import EXPORTS
+        from storage.analysis.exports.interviews import check_wave
         from storage.analysis.exports.microdata import Asked, Values
-        from storage.database import check_schema, open_engine
+        from storage.database import check_schema, open_engine, reading
 
         folder = out or folder
         for_others = bool(variant or formats or all_formats or job)
@@ -77,6 +80,8 @@ def commands(context: Context) -> typer.Typer:
         engine = open_engine(settings.database_url)
         check_schema(engine)
         ours = wave_or_first(settings, wave)
+        with reading(engine) as db:
+            check_wave(db, wave or None, [w.id for w in read_waves(settings)])
         if not for_others:
             export_for_ourselves(engine, ours, folder, by, wave or None)
             return
@@ -109,9 +114,14 @@ def export_for_ourselves(
 
     from storage.analysis.export import export_csv
     from storage.analysis.exports import ledger
-    from storage.analysis.exports.formats import sums_of
+    from storage.analysis.exports.formats import is_for_others, sums_of
     from storage.analysis.exports.microdata import Asked
 
+    if is_for_others(folder):
+        raise Refused(
+            f"{folder}: holds an export for others, which these files may not be mixed with: give"
+            " another folder, or empty this one"
+        )
     rows = 0
     with (
         progress_bars() as told,
@@ -175,15 +185,19 @@ def make_export(settings: Settings, export: str) -> None:
     wave = wave_or_first(settings, ledger.wave_of(engine, export))
     about = Values(wave.owner, wave.contact, wave.code)
     archives = settings.data_dir / EXPORTS_FOLDER
-    ledger.make(engine, wave.instrument, settings.pseudonym_key, archives, export, about)
+    fielded = [w.id for w in read_waves(settings)]
+    ledger.make(engine, wave.instrument, settings.pseudonym_key, archives, export, about, fielded)
     engine.dispose()
 
 
 def sweep_exports(settings: Settings, now: "datetime") -> list[str]:
-    """Removes expired exports; the ids of those that are still to be made."""
+    """Removes expired exports and nights' copies; the ids of exports that are still to be made."""
+    from storage.analysis import snapshot
     from storage.analysis.exports import ledger
     from storage.database import open_engine
 
+    # Here, for it has to go on where no copy is taken any more: it was switched off, or each night's fails.
+    snapshot.remove_old(settings.data_dir / SNAPSHOTS_FOLDER, now)
     engine = open_engine(settings.database_url)
     ledger.sweep(engine, settings.data_dir / EXPORTS_FOLDER, now)
     left = ledger.waiting(engine)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.commands import Context
+from gateway.commands import Context, say
 
 
 def commands(context: Context) -> typer.Typer:
@@ -25,10 +25,13 @@ def commands(context: Context) -> typer.Typer:
         from flows.check import check_files
         from flows.drawing import draw_flow
         from flows.printed import print_questionnaire
+        from flows.wave import unfit_id
 
         settings = context()
         checked = check_files(files or settings.wave_files, settings.instrument_dirs)
         for wave, walks in checked:
+            if said := unfit_id(wave):
+                say(said)
             if len(checked) > 1:
                 typer.echo(f"{wave.file}: wave {wave.id}, {wave.instrument.reference}")
             for walked in walks:

@@ -59,7 +59,9 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
 
         from storage.analysis import making
         from storage.analysis.differencing import in_short
+        from storage.analysis.material import material_of
         from storage.analysis.plan import checked_cross, load_plan
+        from storage.analysis.publishing import check_reason
         from storage.analysis.quality import aapor_rates, quality
         from storage.analysis.quality_files import earlier_reports, public_files
         from storage.analysis.release import ReleaseError, all_versions
@@ -79,40 +81,41 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
             except ValueError as error:
                 raise typer.BadParameter(str(error)) from None
             plan = replace(plan, crosses=pairs)
-        sdmx = _sdmx(settings)
+        name, out = wave or ours.id, settings.releases_dir
+        if not dry_run:
+            check_reason(name, all_versions(out, name), reason)
+        publisher = making.Publisher(
+            ours.owner, ours.contact, software(), settings.licence,
+            f"{settings.web_address}/results" if settings.web_address else "", _sdmx(settings),
+        )  # fmt: skip
+        today = datetime.now(UTC).date()
         engine = open_engine(settings.database_url)
         check_schema(engine)
         with bars() as told:
             made = making.draft(
-                engine,
-                instrument,
-                wave or ours.id,
-                settings.releases_dir,
-                plan,
-                told=told,
-                simulated=simulated,
-            )
+                engine, instrument, name, out, plan, told=told, simulated=simulated
+            )  # fmt: skip
         _say_draft(made, _labels(ours), everything, dry_run)
         if dry_run:
+            if not made.faults:
+                making.make_release(
+                    made, instrument, out, plan, publisher, issued=today, simulated=simulated, dry_run=True
+                )
             typer.echo("Nothing was written.")
             if made.faults:
                 typer.echo("It would be refused:", err=True)
                 typer.echo("\n".join(made.faults) if everything else in_short(made.faults), err=True)
                 raise typer.Exit(1)
             return
-        publisher = making.Publisher(
-            ours.owner, ours.contact, software(), settings.licence,
-            f"{settings.web_address}/results" if settings.web_address else "", sdmx,
-        )  # fmt: skip
-        name, out = wave or ours.id, settings.releases_dir
         report = quality(
-            engine, instrument, name, made=datetime.now(UTC).date(),
+            engine, instrument, name, made=today,
             rates=aapor_rates(engine, name, simulated), margins=plan.margins, wealth=plan.wealth,
             limits=plan.limits, fewest=plan.fewest, probability_sample=plan.probability_sample,
             draw=made.draw, simulated=simulated,
         )  # fmt: skip
-        final = final_weights(engine, instrument, name, plan, made.draw, simulated)
-        if making.material_of(engine, instrument, name, plan.wealth, made.draw, simulated) != made.material:
+        made_up = made.table.basis.simulated
+        final = None if made_up else final_weights(engine, instrument, name, plan, made.draw)
+        if material_of(engine, instrument, name, plan.wealth, made.draw, simulated) != made.material:
             raise ReleaseError(f"wave {name}: answers came in meanwhile; make the release again")
         beside = public_files(
             report.quality, instrument, plan.rules,
@@ -120,12 +123,14 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
             earlier_reports(out, name),
         )  # fmt: skip
         folder = making.make_release(
-            made, instrument, settings.releases_dir, plan, publisher, issued=datetime.now(UTC).date(),
-            reason=reason, simulated=simulated, beside=beside,
+            made, instrument, out, plan, publisher, issued=today, reason=reason, simulated=simulated,
+            beside=beside,
         )  # fmt: skip
-        keep_releases(engine, settings.releases_dir)
+        keep_releases(engine, out)
         keep_weights(engine, final, int(folder.name))
         engine.dispose()
+        if made_up:
+            typer.echo("A demonstration: no final weights are kept, so exports have base weights only.")
         typer.echo(folder)
 
     @app.command(name="list")

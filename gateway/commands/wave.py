@@ -9,6 +9,10 @@ from gateway.commands import Context, Refused, read_waves, say, wave_named
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Engine
+
     from flows.wave import Wave
     from storage.waves import Word
 
@@ -123,3 +127,19 @@ def _at(word: "Word") -> datetime:
 
 def _moment(at: datetime | None) -> str:
     return "-" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def refuse_ids(engine: "Engine", waves: "Sequence[Wave]") -> None:
+    """Raises Refused for an id that no release could have, as long as it can still be changed.
+
+    A wave that people have taken part in goes on.
+    """
+    from flows.wave import unfit_id
+    from storage.waves import tallies
+
+    unfit = {wave.id: said for wave in waves if (said := unfit_id(wave))}
+    begun = tallies(engine) if unfit else {}
+    for wave, said in unfit.items():
+        if wave not in begun:
+            raise Refused(said)
+        say(f"{said}. This wave goes on without releases; mind it for the next")

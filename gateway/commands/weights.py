@@ -35,15 +35,17 @@ def add_verbs(app: typer.Typer, context: Callable[..., Settings]) -> None:
         """
         from gateway.commands.release import bars, issued
         from storage.analysis.plan import load_plan
-        from storage.analysis.released import keep_releases
+        from storage.analysis.released import check_kept, keep_releases
         from storage.analysis.weights import keep_weights, remade_weights
-        from storage.database import check_schema, open_engine
+        from storage.database import check_schema, open_engine, reading
 
         settings = context(run_folder=True)
         ours, release = issued(settings, wave, version)
         plan = load_plan(settings.release_file, ours.instrument, margins=margins, wealth=wealth)
         engine = open_engine(settings.database_url)
         check_schema(engine)
+        with reading(engine) as db:
+            check_kept(db, settings.releases_dir, release.wave)
         with bars() as told:
             made = remade_weights(engine, ours.instrument, release, plan, told)
             keep_releases(engine, settings.releases_dir)

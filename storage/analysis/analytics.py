@@ -195,13 +195,13 @@ def kind_of(variable: Variable) -> str:
 def _answer_wide(instrument: Instrument) -> View:
     return View(
         "answer_wide",
-        "A row a counted interview, a column an item, holding codes: see codebook.",
+        "A row a counted interview that was not withdrawn, a column an item, holding codes: see codebook.",
         ("interview",),
         tuple(
             Column(v.name, kind_of(v), comment_of(v, instrument), named(v.name))
             for v in view_variables(instrument)
         ),
-        "FROM interviews_wide",
+        "FROM interviews_wide WHERE disposition <> 'withdrawn'",
     )
 
 

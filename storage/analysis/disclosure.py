@@ -50,6 +50,14 @@ Line = tuple[Domain, tuple[Domain, ...]]
 
 
 @dataclass(frozen=True, slots=True)
+class Count:
+    """So many people, of whatever they are counted by."""
+
+    n: int
+    positive: int = 0  # nobody asks
+
+
+@dataclass(frozen=True, slots=True)
 class DisclosureRules:
     """Thresholds, in respondents. Defaults: see the module and docs/releases.md."""
 
@@ -263,7 +271,7 @@ def _next_partner(
 
 
 def reckoned(
-    table: Mapping[Domain, Estimate],
+    table: Mapping[Domain, Estimate | Count],
     all_lines: Sequence[Line],
     hidden: Collection[Domain],
     counted: bool = True,
@@ -275,7 +283,7 @@ def reckoned(
     what the equations then leave one value for is known too. (Nothing else is: from the true counts one
     can go a little way in a direction that moves all others.)
     """
-    kinds: list[Callable[[Estimate], int]] = [lambda e: e.n]
+    kinds: list[Callable[[Estimate | Count], int]] = [lambda e: e.n]
     if counted:  # a base is the sum of the two: open as soon as one of them is
         kinds = [lambda e: e.positive, lambda e: e.n - e.positive]
     equations = [

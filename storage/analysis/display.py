@@ -53,6 +53,9 @@ class DisplayRules:
     def __post_init__(self) -> None:
         if not (0 < self.narrow < self.wide <= 1 and self.ratio > 0 and self.n >= 1 and self.decimals >= 0):
             raise ValueError("display rules: give 0 < narrow < wide <= 1, ratio > 0, n >= 1, decimals >= 0")
+        # A value below 0, or nan, would switch a step off without a word; 0 says that it is off.
+        if not (self.n_eff >= 0 and self.df >= 0 and self.fine_n_eff >= 0):
+            raise ValueError("display rules: give n_eff, df and fine_n_eff of 0 or more")
 
 
 def display(estimates: Sequence[Estimate], rules: DisplayRules) -> list[Estimate]:

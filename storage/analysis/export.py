@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine
 from flows.instrument import Instrument
 from storage.analysis.codebook import COLUMNS, codebook
 from storage.analysis.exports.csv_files import safe
-from storage.analysis.exports.whole import whole_text
+from storage.analysis.exports.whole import remove_leftovers, whole_text
 from storage.analysis.views import interviews_wide, quoted
 from storage.database import reading
 
@@ -43,6 +43,7 @@ def export_csv(
     """
     told = progress or (lambda name, done, total: None)
     folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
     written = []
     with reading(engine) as db:
         for name, view, order in (

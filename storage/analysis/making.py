@@ -5,31 +5,30 @@
 What the office decided stands in its files: see `plan`. `draft` goes as far as the rules and writes nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
-from hashlib import sha256
 from pathlib import Path
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine
 
 from flows.instrument import Instrument
 from storage.analysis import release as released
-from storage.analysis.counted import counted
 from storage.analysis.differencing import laid_alike, publishing_faults, tables_out
 from storage.analysis.disclosure import key, rounded
 from storage.analysis.display import decimals
-from storage.analysis.domains import Wealth
 from storage.analysis.estimates import Answer, Estimate
 from storage.analysis.labels import labels_of
+from storage.analysis.material import material_of
 from storage.analysis.plan import ReleasePlan
 from storage.analysis.publishing import LICENCE, About, Sdmx, publish
 from storage.analysis.release import ReleaseError
+from storage.analysis.released import check_kept, keep_release
 from storage.analysis.served import Served, served_ids, tables_served, turn
 from storage.analysis.sheets import Progress
 from storage.analysis.table import Draw, Table, table_16_6_2
 from storage.database import reading
-from storage.models import Interview, table_of
 from storage.sample import drawn
 
 _ROWS = 20_000  # read at once
@@ -80,9 +79,12 @@ def draft(
     """The wave's figures as the rules would let them out, beside the versions that are out already.
 
     simulated: with interviews that nobody dialled for; else they are left out, as if never held.
-    Raises ReleaseError where there is nothing to publish or nothing that could be hidden safely, or the
-    plan's draw is missing; RakingError where margins and respondents do not fit; NoMarks.
+    Raises ReleaseError where there is nothing to publish or nothing that could be hidden safely, the plan's
+    draw is missing, or `out` lacks versions that the database has; RakingError where margins and respondents
+    do not fit; NoMarks.
     """
+    with reading(engine) as db:
+        check_kept(db, out, wave)
     seen, earlier = served_ids(engine, wave), released.all_versions(out, wave)
     given = tables_served(engine, seen, earlier)
     before = laid_alike([*earlier, *given], plan.crosses)
@@ -121,11 +123,22 @@ def draft(
     if told is not None:
         told("applying the rules", 1, 1)
     answers = released.marked_answers(table.answers, marked, plan.rules, before)
-    served = Served(tuple(given), out_too, lambda: turn(engine, wave, seen))
+    served = Served(tuple(given), out_too, lambda: _next(engine, out, wave, seen))
     leaving = [rounded(e, decimals(e, plan.rules.display), plan.rules.disclosure) for e in marked]
     options = released.leaving(answers, plan.rules)
     faults = publishing_faults(leaving, options, material, before)
     return Draft(table, tuple(marked), material, draw, tuple(answers), served, tuple(faults))
+
+
+@contextmanager
+def _next(engine: Engine, out: Path, wave: str, seen: Collection[str]) -> Iterator[None]:
+    """The wave's turn, in which its next version is put in its place: it has that number in the database
+    too, also where somebody publishes into another folder meanwhile."""
+    with turn(engine, wave, seen) as db:
+        check_kept(db, out, wave)
+        yield
+        if newest := released.latest(out, wave):
+            keep_release(db, newest)
 
 
 def make_release(
@@ -139,10 +152,11 @@ def make_release(
     reason: str = "",
     simulated: bool = False,
     beside: Mapping[str, str] | None = None,
+    dry_run: bool = False,
 ) -> Path:
     """Publish a draft as the wave's next version; its folder. Nothing is left behind where that fails.
 
-    beside: more files of the release, by name: the quality report.
+    beside: more files of the release, by name: the quality report. dry_run: as in `publish`.
     simulated: with interviews that were made up here; without it they are refused, and with it every page
     and file says so. Raises ReleaseError, and the SDMX files' errors.
     """
@@ -173,6 +187,7 @@ def make_release(
     return publish(
         made.table.estimates, out, about, labels_of(instrument), issued=issued, rules=plan.rules,
         reason=reason, sdmx=publisher.sdmx, beside=beside, answers=made.table.answers, served=made.served,
+        dry_run=dry_run,
     )  # fmt: skip
 
 
@@ -201,28 +216,3 @@ def planned_draw(engine: Engine, wave: str, plan: ReleasePlan) -> Draw | None:
             " with them (main.py campaign load), or set probability_sample = false in the release file"
         )
     return draw
-
-
-def material_of(
-    engine: Engine,
-    instrument: Instrument,
-    wave: str,
-    wealth: Wealth | None = None,
-    draw: Draw | None = None,
-    simulated: bool = False,
-) -> str:
-    """Digest of what the wave's figures rest on: the interviews, each with its version, and the wealth score.
-
-    Two tables with the same one rest on the same answers of the same people, in the same categories: a
-    wealth score with other cuts moves people between fifths. `draw`, `simulated` as of the table: whoever
-    it leaves out is left out here.
-    """
-    c = table_of(Interview).c
-    seen = sha256(b"" if wealth is None else f"{wealth!r}\n".encode())
-    query = select(c.id, c.version, c.respondent)
-    query = query.where(*counted(instrument, wave, simulated)).order_by(c.id)
-    with reading(engine) as db:
-        for rows in db.execute(query, execution_options={"yield_per": _ROWS}).partitions(_ROWS):
-            kept = rows if draw is None else [row for row in rows if row.respondent in draw]
-            seen.update("".join(f"{row.id} {row.version}\n" for row in kept).encode())
-    return seen.hexdigest()

@@ -13,12 +13,12 @@ raking, and says so. Two versions of a file are told apart by its digest.
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
 from itertools import product
-from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,7 @@ from storage.analysis.raking import Target
 
 COLUMNS = ("table", "source", "date", "variables", "category", "total", "joins")
 CROSS = "*"
+_TOTAL = re.compile(r"[0-9]{1,15}(\.[0-9]*)?\Z")  # float() would take 1_000, -0 and inf too
 _SAME_TOTAL = 1e-6  # as in raking: totals of one population may be rounded
 
 
@@ -100,7 +101,7 @@ def _read(text: str, name: str, known: Sequence[Variable]) -> tuple[Margin, ...]
     by_id = {v.id: v for v in known}
     tables: dict[str, Margin] = {}
     try:
-        if tuple(rows.fieldnames or ())[: len(COLUMNS) - 1] != COLUMNS[:-1]:
+        if tuple(rows.fieldnames or ()) not in (COLUMNS, COLUMNS[:-1]):  # the last may be left out
             raise OfficeFileError([Fault(name, "row 1", f"must be the heading: {','.join(COLUMNS)}")])
         for row in rows:
             _row(row, f"row {rows.line_num}", name, by_id, tables, faults)
@@ -128,7 +129,7 @@ def _row(
         faults.append(Fault(name, at, message))
 
     if None in row or any(row.get(key) is None for key in COLUMNS[:-1]):
-        return fault(f"must have {len(COLUMNS)} cells; quote a cell that holds a comma")
+        return fault("must have a cell for each heading; quote a cell that holds a comma")
     cells = {str(key): (value or "").strip() for key, value in row.items()}
     before = len(faults)
     for key in ("table", "source"):
@@ -140,13 +141,10 @@ def _row(
         issued = date.min
         fault(f"date {cells['date']!r} is none; write 2021-06-27")
     total = float("nan")
-    try:
-        total = float(cells["total"])
-    except ValueError:
-        fault(f"total {cells['total']!r} is no number; write digits only, without separators")
+    if not _TOTAL.match(cells["total"]):
+        fault(f"total {cells['total']!r} is no number of people; write digits only, without separators")
     else:
-        if not isfinite(total) or total < 0:
-            fault(f"total {cells['total']}: must be 0 or more")
+        total = float(cells["total"])
     names = tuple(v.strip() for v in cells["variables"].split(CROSS))
     category = CROSS.join(c.strip() for c in cells["category"].split(CROSS))
     for variable in names:
@@ -180,6 +178,10 @@ def _whole(table: Margin, name: str, by_id: dict[str, Variable], faults: list[Fa
         if (missing := CROSS.join(parts)) not in table.totals:
             message = f"no row for {missing}; give its total, 0 for nobody"
             faults.append(Fault(name, f"table {table.name}", message))
+    if table.totals and not any(table.totals.values()):
+        faults.append(
+            Fault(name, f"table {table.name}", "nobody is in it: every total is 0; give the people")
+        )
     for category in table.joins:
         end, seen = category, set[str]()
         while end in table.joins and end not in seen:

@@ -21,6 +21,8 @@ from storage.analysis.raking import Limits
 from storage.analysis.release import Margin, Release, Rules
 
 _SECTIONS = ("disclosure", "display", "weights")
+_KINDS = {int: "a whole number", float: "a number, not inf or nan"}
+_MOST = 1e15  # of a threshold, and far above any use
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +148,8 @@ def _thresholds(
         at = f"{section}.{key}"
         if key not in types:
             faults.append(Fault(name, at, f"unknown; known: {', '.join(types)}"))
-        elif isinstance(value, bool) or not isinstance(value, int if types[key] is int else (int, float)):
-            faults.append(Fault(name, at, f"must be a {'whole number' if types[key] is int else 'number'}"))
+        elif not _is(value, types[key]):
+            faults.append(Fault(name, at, f"must be {_KINDS[types[key]]}"))
         else:
             good[key] = types[key](value)
     try:
@@ -157,24 +159,32 @@ def _thresholds(
         return defaults
 
 
+def _is(value: object, kind: type) -> bool:
+    """A finite number, whole where `kind` is int. TOML has inf and nan, and whole numbers without end."""
+    if isinstance(value, bool) or not isinstance(value, int if kind is int else int | float):
+        return False
+    return abs(value) < _MOST  # not of nan
+
+
 def _weights(given: Mapping[str, Any], name: str, faults: list[Fault]) -> tuple[Limits | None, int]:
+    types: dict[str, type[int] | type[float]] = {"least": float, "most": float, "fewest": int}
     numbers = {}
     for key, value in given.items():
-        if key not in ("least", "most", "fewest"):
-            faults.append(Fault(name, f"weights.{key}", "unknown; known: least, most, fewest"))
-        elif isinstance(value, bool) or not isinstance(value, int | float):
-            faults.append(Fault(name, f"weights.{key}", "must be a number"))
+        if key not in types:
+            faults.append(Fault(name, f"weights.{key}", f"unknown; known: {', '.join(types)}"))
+        elif not _is(value, types[key]):
+            faults.append(Fault(name, f"weights.{key}", f"must be {_KINDS[types[key]]}"))
         else:
-            numbers[key] = float(value)
-    fewest = int(numbers.pop("fewest", 1))
+            numbers[key] = value
+    fewest = numbers.pop("fewest", 1)
     if fewest < 1:
         faults.append(Fault(name, "weights.fewest", "must be 1 or more"))
-    if len(numbers) == 1:
+    if ("least" in given) != ("most" in given):
         faults.append(Fault(name, "weights", "give least and most, or neither"))
     if len(numbers) < 2:
         return None, fewest
     try:
-        return Limits(numbers["least"], numbers["most"]), fewest
+        return Limits(float(numbers["least"]), float(numbers["most"])), fewest
     except ValueError as error:
         faults.append(Fault(name, "weights", str(error)))
         return None, fewest

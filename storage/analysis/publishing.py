@@ -20,7 +20,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 
@@ -103,14 +103,15 @@ def publish(
     beside: Mapping[str, str] | None = None,
     answers: Sequence[Answer] = (),
     served: Served | None = None,
+    dry_run: bool = False,
 ) -> Path:
     """Publish exact estimates as the wave's next version; its folder.
 
     reason: why there is another version; needed from the second on. sdmx None: no SDMX files. beside: more
     files by name, as they may be read outside, such as those of `quality_files.public_files`. answers: how
     people answered, exact; without them there is no answers.csv. served: what queries were answered with,
-    heeded like earlier versions. Raises ReleaseError, and the errors of the writers; then nothing is left
-    behind.
+    heeded like earlier versions. dry_run: make every file, and keep none; the folder is the one there would
+    be. Raises ReleaseError, and the errors of the writers; then nothing is left behind.
     """
     faults = [e for e in (*estimates, *(a.figure for a in answers)) if e.wave != about.wave]
     if faults or not estimates:
@@ -118,10 +119,8 @@ def publish(
         raise ReleaseError(f"wave {about.wave}: {what}; give this wave's estimates")
     folder = wave_folder(out, about.wave)
     earlier = all_versions(out, about.wave)
-    if earlier and not reason.strip():
-        raise ReleaseError(
-            f"wave {about.wave}: version {earlier[-1].version} is out; say why there is to be another one"
-        )
+    if not dry_run:
+        check_reason(about.wave, earlier, reason)
     served = served or Served()
     crosses = {(e.domain[0][0], e.domain[1][0]) for e in estimates if len(e.domain) == 2}
     before = laid_alike([*earlier, *served.tables], crosses)
@@ -155,18 +154,25 @@ def publish(
         caps=about.caps,
         fewest=about.fewest,
     )
+    target = folder / str(release.version)
+
+    def write(into: Path) -> None:
+        others = _other_years(out, release)
+        _write(release, into, labels, earlier, others, sdmx, about.address, beside or {})
+
+    if dry_run:
+        with tempfile.TemporaryDirectory() as aside:
+            write(Path(aside))
+        return target
     folder.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(dir=folder, prefix=f".{release.version}."))
     try:
-        _write(
-            release, building, labels, earlier, _other_years(out, release), sdmx, about.address, beside or {}
-        )
+        write(building)
         for path in building.iterdir():
             path.chmod(0o444)
             _to_disk(path)
         building.chmod(0o755)
         _to_disk(building)
-        target = folder / str(release.version)
         try:
             with served.turn():
                 os.rename(building, target)  # refuses a folder that has something in it
@@ -181,6 +187,15 @@ def publish(
         shutil.rmtree(building, ignore_errors=True)
         raise
     return target
+
+
+def check_reason(wave: str, earlier: Sequence[Release], reason: str) -> None:
+    """Raise ReleaseError where another version has no reason."""
+    if earlier and not reason.strip():
+        raise ReleaseError(
+            f"wave {wave}: version {earlier[-1].version} is out; say why there is to be another one, with"
+            " --reason"
+        )
 
 
 def verify(folder: Path) -> list[str]:
@@ -205,7 +220,7 @@ def _write(
     folder: Path,
     labels: Labels,
     earlier: Sequence[Release],
-    others: Sequence[Estimate],
+    others: Sequence[Release],
     sdmx: Sdmx | None,
     address: str,
     beside: Mapping[str, str],
@@ -215,7 +230,7 @@ def _write(
         FILE: as_json(release),
         "estimates.csv": figures_csv(release, labels),
         open_sdg.DATA: open_sdg.data(release, labels, others),
-        open_sdg.METADATA: open_sdg.metadata(release, labels),
+        open_sdg.METADATA: open_sdg.metadata(release, labels, others),
         "CHANGELOG.md": _change_log(release, earlier),
         **({"answers.csv": answers_csv(release, labels)} if release.answers else {}),
     }
@@ -252,19 +267,31 @@ def _change_log(release: Release, earlier: Sequence[Release]) -> str:
     return "\n".join(said)
 
 
-def _other_years(out: Path, release: Release) -> list[Estimate]:
-    """The newest figures of waves in other years, for files that hold a series. Of two waves in one year
-    the one issued last speaks for it."""
+def _other_years(out: Path, release: Release) -> list[Release]:
+    """The newest figures of waves in other years, for files that hold a series: each year's release, cut to
+    that year. Of two waves in one year the one issued last speaks for it.
+
+    Of the same questionnaire, in whatever version; and never made-up figures beside real ones.
+    """
     years = {e.period for e in release.estimates}
     by_year: dict[str, Release] = {}
     for wave in waves(out):
         other = latest(out, wave) if wave != release.wave else None
-        if other is None:
+        if other is None or _questionnaires(other) != _questionnaires(release):
+            continue
+        if other.simulated and not release.simulated:
             continue
         for year in {e.period for e in other.estimates}:
             if year not in years and (year not in by_year or by_year[year].issued < other.issued):
                 by_year[year] = other
-    return [e for year, r in sorted(by_year.items()) for e in r.estimates if e.period == year]
+    return [
+        replace(r, estimates=tuple(e for e in r.estimates if e.period == year), answers=())
+        for year, r in sorted(by_year.items())
+    ]
+
+
+def _questionnaires(release: Release) -> set[str]:
+    return {reference.partition("@")[0] for reference in release.instrument.split()}
 
 
 def _digest(raw: bytes) -> str:

@@ -44,6 +44,7 @@ from storage.analysis.margins import Margins
 from storage.analysis.papers import Papers, read_papers, sheets_of
 from storage.analysis.paradata import Paradata, median, read_paradata
 from storage.analysis.quality_parts import (
+    OVER,
     SIGNS,
     ItemQuality,
     Mix,
@@ -59,9 +60,7 @@ from storage.analysis.sensitivity import National, coverage
 from storage.analysis.sheets import Progress, read_groups
 from storage.analysis.table import Draw
 from storage.database import reading
-from storage.models import COMPLETE, IN_PROGRESS
-
-_REACHED = ("complete", "partial", "break_off", "in_progress")  # dispositions that are interviews
+from storage.models import COMPLETE
 
 
 def aapor_rates(engine: Engine, wave: str, simulated: bool = False) -> Rates | None:
@@ -128,7 +127,7 @@ def quality(
     )  # fmt: skip
     figures, weights, refused = national.compare(sheets, doubts)
     interviews = sum(went.dispositions.values())
-    over = sum(n for name, n in went.dispositions.items() if name in _REACHED and name != IN_PROGRESS)
+    over = sum(n for name, n in went.dispositions.items() if name in OVER)
     made_report = Quality(
         wave=wave,
         made=made.isoformat(),
@@ -246,6 +245,6 @@ def _mix(mix: Mapping[str, Mapping[str, int]], interviews: int) -> tuple[Mix, ..
     found = []
     for key, stood in sorted(mix.items(), key=lambda kv: (kv[0] == "", -sum(kv[1].values()), kv[0])):
         n = sum(stood.values())
-        over = sum(stood.get(name, 0) for name in _REACHED if name != IN_PROGRESS)
+        over = sum(stood.get(name, 0) for name in OVER)
         found.append(Mix(key, part(key, n, interviews), part(COMPLETE, stood.get(COMPLETE, 0), over)))
     return tuple(found)

@@ -9,9 +9,11 @@ from storage.analysis.deliveries import Delivery
 from storage.analysis.disclosure import DisclosureRules
 from storage.analysis.flags import Thresholds
 from storage.analysis.sensitivity import Coverage, Pair, Weighting
+from storage.models import BREAK_OFF, COMPLETE, PARTIAL
 
 FORMAT = 1  # of quality.json
 FILE, STAFF_FILE = "quality.json", "quality_staff.json"
+OVER = (COMPLETE, PARTIAL, BREAK_OFF)  # dispositions of whoever took part and is not at it any more
 SIGNS = ("valid", "not_applicable", "dont_know", "refused", "not_reached")
 
 

@@ -2,6 +2,7 @@
 
 Counts of 1 to `least` - 1 are hidden. What is hidden next to a published total must not follow from it: where
 the hidden parts of a whole are one only, or add up to less than `least`, the next smallest goes with them.
+Counts that several tables make of the same people are hidden together (`quality_links`).
 What is left is rounded to `rounding`; shares have one decimal, or none on a base under a hundred. Nought is
 shown: that nobody did something tells of nobody.
 
@@ -19,6 +20,18 @@ from storage.analysis.deliveries import LOST, Delivery, Some
 from storage.analysis.disclosure import DisclosureRules, key, protect, rounded
 from storage.analysis.display import decimals, display
 from storage.analysis.estimates import Domain, Estimate, blanked
+from storage.analysis.quality_links import (
+    ENDED,
+    MIXED,
+    STOPPED,
+    covered,
+    group,
+    hidden_coverage,
+    hidden_interviews,
+    left,
+    mixed,
+    stood,
+)
 from storage.analysis.quality_parts import (
     ItemQuality,
     Mix,
@@ -30,6 +43,7 @@ from storage.analysis.quality_parts import (
 )
 from storage.analysis.release import Rules
 from storage.analysis.sensitivity import DOUBTFUL, Category, Coverage, Pair, Weighting
+from storage.models import COMPLETE, WITHDRAWN
 
 HIDDEN = "c"
 #: What names an estimate: wave, service, measure, domain.
@@ -73,13 +87,20 @@ class _Public:
             return Part(p.key, None, None if self.small(p.of) else self.count(p.of), None, HIDDEN)
         return self.shown(p)
 
+    def part(self, p: Part, hidden: bool) -> Part:
+        """A part of a published whole."""
+        return Part(p.key, None, self.count(p.of), None, HIDDEN) if hidden else self.shown(p)
+
     def whole(self, parts: Sequence[Part]) -> tuple[Part, ...]:
         """All parts of one whole."""
         hidden = hide([p.n or 0 for p in parts], self.rules.least)
-        return tuple(
-            Part(p.key, None, self.count(p.of), None, HIDDEN) if h else self.shown(p)
-            for p, h in zip(parts, hidden, strict=True)
-        )
+        return tuple(self.part(p, h) for p, h in zip(parts, hidden, strict=True))
+
+    def share(self, p: Part, parts: Collection[Domain], of: Domain, hidden: Collection[Domain]) -> Part:
+        """A part beside its complement, `parts`, which with their sum `of` are cells of a system."""
+        if of in hidden:
+            return Part(p.key, None, None, None, HIDDEN)
+        return self.part(p, any(cell in hidden for cell in parts))
 
     def some(self, parts: Sequence[Some]) -> tuple[Some, ...]:
         """All parts of one whole, hidden by whom they are about: one person may have had ten messages."""
@@ -108,16 +129,17 @@ def public(
     """The report as it may be read outside. hidden_before: keys of what the wave's releases hide; earlier:
     the wave's quality.json that are out, as read."""
     ours = _Public(rules.disclosure)
-    items = _items(ours, report.items)
+    linked = hidden_interviews(report, rules.disclosure)
+    covers = hidden_coverage(report.coverage, rules.disclosure)
     return replace(
         report,
         interviews=ours.count(report.interviews),
         public=True,
-        rates=_rates(ours, report.rates),
-        dispositions=ours.whole(report.dispositions),
-        completion=ours.one(report.completion),
-        items=items,
-        mixes={name: _mixes(ours, mix) for name, mix in report.mixes.items()},
+        rates=_rates(ours, report.rates, linked),
+        dispositions=tuple(ours.part(p, stood(p.key) in linked) for p in report.dispositions),
+        completion=ours.share(report.completion, (stood(COMPLETE), STOPPED), ENDED, linked),
+        items=tuple(_item(ours, item, linked) for item in report.items),
+        mixes={by: tuple(_mix(ours, by, m, linked) for m in mixes) for by, mixes in report.mixes.items()},
         straight=tuple(
             StraightService(s.service, p, None if p.mark else _round(s.expected, 3))
             for s in report.straight
@@ -125,10 +147,18 @@ def public(
         ),
         flags=tuple(ours.one(p) for p in report.flags),
         doubtful=ours.one(report.doubtful),
-        happenings=tuple(ours.one(p) for p in report.happenings),
+        happenings=tuple(
+            # Of it and the interviews together: beside the interviews that would tell it.
+            replace(ours.part(p, stood(WITHDRAWN) in linked), of=None)
+            if stood(WITHDRAWN) in linked
+            else ours.shown(p)
+            if p.key == WITHDRAWN
+            else ours.one(p)
+            for p in report.happenings
+        ),
         conflicts=tuple(ours.one(p) for p in report.conflicts),
         deliveries=_deliveries(ours, report.deliveries),
-        coverage=tuple(_coverage(ours, c) for c in report.coverage),
+        coverage=tuple(_coverage(ours, c, covers) for c in report.coverage),
         weights=tuple(_weighting(ours, w) for w in report.weights if not ours.small(w.respondents)),
         figures=_figures(report.figures, rules, hidden_before, earlier),
         no_figures="not comparable" if report.no_figures else "",
@@ -140,54 +170,54 @@ def _round(value: float | None, places: int) -> float | None:
     return None if value is None else round(value, places)
 
 
-def _rates(ours: _Public, rates: Rates | None) -> Rates | None:
+def _rates(ours: _Public, rates: Rates | None, linked: Collection[Domain]) -> Rates | None:
     if rates is None:
         return None
-    names = list(rates.counts)
-    hidden = hide([rates.counts[name] or 0 for name in names], ours.rules.least)
-    counts = {
-        name: None if h else ours.count(rates.counts[name]) for name, h in zip(names, hidden, strict=True)
-    }
+    counts = {name: None if group(name) in linked else ours.count(n) for name, n in rates.counts.items()}
+    few = None in counts.values()  # with the shown groups, e or a rate would give a hidden one
     return Rates(
         counts,
-        None if any(hidden) else _round(rates.e, 3),  # with the shown groups it would give a hidden one
-        tuple(replace(r, value=None if any(hidden) else _round(r.value, 3)) for r in rates.rates),
+        None if few else _round(rates.e, 3),
+        tuple(replace(r, value=None if few else _round(r.value, 3)) for r in rates.rates),
     )
 
 
-def _items(ours: _Public, items: Sequence[ItemQuality]) -> tuple[ItemQuality, ...]:
-    """Those who left are parts of one whole over the items; answers are, within each."""
-    gone = hide([i.left.n or 0 for i in items], ours.rules.least)
-    found = []
-    for item, hidden in zip(items, gone, strict=True):
-        left = ours.one(item.left)
-        if hidden:
-            left = Part(item.left.key, None, None, None, HIDDEN)
-        few = ours.small(item.invalid)
-        found.append(
-            replace(
-                item,
-                left=left,
-                answers=ours.whole(item.answers),
-                invalid=None if few else ours.count(item.invalid),
-                per_100=None if few else _round(item.per_100, 1),
-                ussd=ours.timing(item.ussd),
-                sms=ours.timing(item.sms),
-                mark=HIDDEN if few else "",
-            )
-        )
-    return tuple(found)
+def _item(ours: _Public, item: ItemQuality, linked: Collection[Domain]) -> ItemQuality:
+    """Those who left are parts of one whole over the items; answers are, within each.
+
+    How many answered at all is what `left` is of, less those who left; so that is as good as published, and
+    the signs of answers add up to it, unless those who did not come so far are hidden.
+    """
+    *given, not_reached = item.answers
+    answered = sum(p.n or 0 for p in given)
+    untold = ours.small(answered) or ours.small(not_reached.n)
+    answers = ours.whole(item.answers) if untold else (*ours.whole(given), ours.shown(not_reached))
+    gone = item.left
+    if left(item.item) in linked or ours.small((gone.of or 0) - (gone.n or 0)):
+        gone = Part(gone.key, None, None, None, HIDDEN)
+    else:
+        gone = ours.shown(gone)
+        if untold:
+            gone = replace(gone, of=None, share=None)
+    few = ours.small(item.invalid)
+    return replace(
+        item,
+        left=gone,
+        answers=answers,
+        invalid=None if few else ours.count(item.invalid),
+        per_100=None if few or untold else _round(item.per_100, 1),
+        ussd=ours.timing(item.ussd),
+        sms=ours.timing(item.sms),
+        mark=HIDDEN if few else "",
+    )
 
 
-def _mixes(ours: _Public, mixes: Sequence[Mix]) -> tuple[Mix, ...]:
-    shown = ours.whole([m.interviews for m in mixes])
-    return tuple(
-        Mix(
-            m.key, s,
-            Part(m.complete.key, None, None, None, HIDDEN) if s.mark else ours.one(m.complete),
-        )
-        for m, s in zip(mixes, shown, strict=True)
-    )  # fmt: skip
+def _mix(ours: _Public, by: str, mix: Mix, linked: Collection[Domain]) -> Mix:
+    every, over, complete, stopped, _ = (mixed(by, mix.key, what) for what in MIXED)
+    shown = ours.part(mix.interviews, every in linked)
+    if shown.mark:
+        return Mix(mix.key, shown, Part(mix.complete.key, None, None, None, HIDDEN))
+    return Mix(mix.key, shown, ours.share(mix.complete, (complete, stopped), over, linked))
 
 
 def _deliveries(ours: _Public, rows: Sequence[Delivery]) -> tuple[Delivery, ...]:
@@ -209,20 +239,17 @@ def _deliveries(ours: _Public, rows: Sequence[Delivery]) -> tuple[Delivery, ...]
     return tuple(found)
 
 
-def _coverage(ours: _Public, table: Coverage) -> Coverage:
-    counts = [c.n or 0 for c in table.categories]
-    hidden = hide([*counts, table.not_known or 0], ours.rules.least)
-    total = sum(counts)
-    places = 3 if total >= _FEW else 2
+def _coverage(ours: _Public, table: Coverage, hidden: Collection[Domain]) -> Coverage:
+    places = 3 if sum(c.n or 0 for c in table.categories) >= _FEW else 2
     return replace(
         table,
         categories=tuple(
             Category(c.category, None, None, _round(c.population, 4), HIDDEN)
-            if h
+            if covered(table, c.category) in hidden
             else Category(c.category, ours.count(c.n), _round(c.share, places), _round(c.population, 4))
-            for c, h in zip(table.categories, hidden, strict=False)
+            for c in table.categories
         ),
-        not_known=None if hidden[-1] else ours.count(table.not_known),
+        not_known=None if covered(table, None) in hidden else ours.count(table.not_known),
     )
 
 

@@ -43,6 +43,7 @@ from storage.analysis.release import (
     release_of,
     versions,
 )
+from storage.analysis.released import check_kept
 from storage.analysis.served import ComeBetween, served_ids, tables_served, turn
 from storage.database import reading, writing
 from storage.models import QueryLog, table_of
@@ -258,6 +259,7 @@ def _answer_query(
         text, shown, hidden = _query(engine, instrument, out, question, plan, seen)
         try:
             with turn(engine, question.wave, seen) as db:
+                check_kept(db, out, question.wave)
                 if versions(out, question.wave) == there:
                     _answered(db, question.id, text, shown, hidden)
                     return
@@ -301,7 +303,8 @@ def _computed(
     beside: Sequence[Release],
 ) -> list[Estimate]:
     """A table that is not out, weighted as the release is: its caution will stand beside it."""
-    from storage.analysis.making import material_of, planned_draw
+    from storage.analysis.making import planned_draw
+    from storage.analysis.material import material_of
     from storage.analysis.table import table_16_6_2
 
     version = f"version {released.version}"

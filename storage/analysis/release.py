@@ -13,6 +13,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from flows.wave import WAVE_ID
 from storage.analysis.disclosure import (
     DisclosureRules,
     answer_key,
@@ -26,9 +27,9 @@ from storage.analysis.estimates import Answer, Estimate
 
 FORMAT = 1  # of release.json
 FILE = "release.json"
+DEMONSTRATION = "Demonstration: made-up answers."
 DESIGN_ONLY = "Weighted by the sample's design only, not to the population."
 _VERSION = re.compile(r"[1-9][0-9]{0,4}\Z")
-_WAVE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")  # it names a folder
 
 
 class ReleaseError(ValueError):
@@ -82,7 +83,7 @@ class Release:
     @property
     def caution(self) -> str:
         """What has to stand beside every figure."""
-        said = ["Demonstration: made-up answers."] if self.simulated else []
+        said = [DEMONSTRATION] if self.simulated else []
         if not self.weighted:
             said.append(DESIGN_ONLY if self.design_weighted else "Unweighted: describes those who answered.")
         if not self.probability_sample:
@@ -91,6 +92,17 @@ class Release:
                 "had been drawn at random."
             )
         return " ".join(said)
+
+
+def cautions(release: Release, others: Sequence[Release]) -> str:
+    """What has to stand beside a series out of several releases: one text, or where they differ each with
+    its years."""
+    years: dict[str, set[str]] = {}
+    for r in (release, *others):
+        years.setdefault(r.caution, set()).update(e.period for e in r.estimates)
+    if len(years) == 1:
+        return release.caution
+    return " ".join(f"{', '.join(sorted(of))}: {caution}" for caution, of in years.items() if caution)
 
 
 def marked(
@@ -210,7 +222,7 @@ def _release(data: Mapping[str, Any]) -> Release:
 
 def wave_folder(out: Path, wave: str) -> Path:
     """Where the versions of a wave are. Raises ReleaseError for a wave id that cannot name a folder."""
-    if not _WAVE.match(wave):
+    if not WAVE_ID.match(wave):
         raise ReleaseError(f"wave {wave!r}: cannot name a folder; use letters, digits, . _ -")
     return out / wave
 
@@ -236,4 +248,4 @@ def latest(out: Path, wave: str) -> Release | None:
 def waves(out: Path) -> list[str]:
     """The waves that have a release."""
     found = sorted(f.name for f in out.iterdir()) if out.is_dir() else []
-    return [name for name in found if _WAVE.match(name) and versions(out, name)]
+    return [name for name in found if WAVE_ID.match(name) and versions(out, name)]

@@ -1,6 +1,7 @@
 """What is published, in the database: a copy of each release's figures for SQL and the results API.
 
-The folder of a release stays the original (`publishing`); this is made from it and can be made again.
+The folder of a release stays the original (`publishing`); this is made from it and can be made again. So the
+folder has to be the one that it was made from: `check_kept` asks that before anything new comes out.
 """
 
 from collections.abc import Mapping
@@ -19,6 +20,11 @@ _HIDDEN, _UNRELIABLE = "c", "u"
 #: What a figure may show; of a mark "u" the base and the counts alone, of "c" nothing.
 _COUNTS = ("n", "not_applicable", "dont_know", "refused", "not_reached")
 _SHARES = ("share", "se", "low", "high")
+#: Of a version: what its folder said when it was taken in, and says for good. Not the caution, whose words
+#: are the software's, nor the title, which files of older software lack.
+_SAID = tuple(c.name for c in _release.columns if c.name not in ("caution", "title"))
+#: Of a figure: what it is of, and what a reader sees first.
+_SEEN = tuple("period service measure variable category variable_2 category_2 n share mark".split())
 
 
 def keep_releases(engine: Engine, out: Path) -> int:
@@ -51,6 +57,44 @@ def keep_release(db: Connection, release: Release) -> None:
     rows = [_row(release, position, e) for position, e in enumerate(release.estimates)]
     if rows:
         db.execute(insert(_estimate), rows)
+
+
+def check_kept(db: Connection, out: Path, wave: str) -> None:
+    """Raise ReleaseError unless every version of the wave that the database has is in its folder, the same.
+
+    Else the next version would take the number of one that is out, and be protected beside none or others.
+    Versions that only the folder has are no fault: `keep_releases` takes them in.
+    """
+    query = select(_release.c.version, _release.c.issued).where(_release.c.wave == wave)
+    there = versions(out, wave)
+    for number, issued in db.execute(query.order_by(_release.c.version)).all():
+        if number not in there:
+            has = "does not have it"
+        elif not _same(db, load_release(wave_folder(out, wave) / str(number))):
+            has = "has another one of this number"
+        else:
+            continue
+        # Not the whole path: who asks a query over the API may read this.
+        raise ReleaseError(
+            f"{wave}/{number}: the database has this version, of {issued}, and the folder of releases {has};"
+            " restore that folder from its backup, or set DIAL16_RELEASES_DIR to where it is"
+        )
+
+
+def _same(db: Connection, release: Release) -> bool:
+    """Whether the database's version of this number is this one."""
+    ours = (_release.c.wave == release.wave, _release.c.version == release.version)
+    said = db.execute(select(*(_release.c[name] for name in _SAID)).where(*ours)).first()
+    if said is None or tuple(said) != tuple(getattr(release, name) for name in _SAID):
+        return False
+    c = _estimate.c
+    figures = db.execute(
+        select(*(c[name] for name in _SEEN))
+        .where(c.wave == release.wave, c.version == release.version)
+        .order_by(c.position)
+    ).all()
+    rows = (_row(release, position, e) for position, e in enumerate(release.estimates))
+    return [tuple(f) for f in figures] == [tuple(row[name] for name in _SEEN) for row in rows]
 
 
 def tables_of(db: Connection, wave: str) -> tuple[int, frozenset[tuple[str, str]], frozenset[str]]:

@@ -25,6 +25,7 @@ import numpy as np
 from sqlalchemy import Engine
 
 from flows.instrument import Instrument
+from storage.analysis.blocks import service_blocks
 from storage.analysis.domains import Bools, Wealth, variables
 from storage.analysis.estimates import ATTRIBUTES, OVERALL
 from storage.analysis.intervals import Floats, Ints
@@ -32,7 +33,7 @@ from storage.analysis.margins import Margins
 from storage.analysis.raking import Limits, RakingError, Target, rake
 from storage.analysis.shares import NEGATIVE, POSITIVE_STATE, item_states
 from storage.analysis.sheets import Progress
-from storage.analysis.table import Draw, File, block_files, service_blocks, service_figures
+from storage.analysis.table import Draw, File, block_files, service_figures
 from storage.analysis.variance import Design
 
 GROUPS = 100

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from flows.instrument import Instrument
+from storage.analysis.blocks import drawn_blocks, service_blocks
 from storage.analysis.domains import NOT_KNOWN, Bools, Variable, Wealth, variables
 from storage.analysis.estimates import MODELLED, UNWEIGHTED, Domain, Estimate
 from storage.analysis.intervals import Ints, kish
@@ -19,7 +20,7 @@ from storage.analysis.papers import rows_of
 from storage.analysis.raking import Limits, RakingError
 from storage.analysis.shares import item_states
 from storage.analysis.sheets import Sheet
-from storage.analysis.table import Draw, File, file_of, service_figures
+from storage.analysis.table import Draw, File, files_of, service_figures
 
 #: Of an estimate without the doubtful interviews, and of those alone: how `disclosure` sees them.
 REST: Domain = (("doubtful", "no"),)
@@ -104,25 +105,22 @@ class National:
         """As `table_16_6_2` computes them, of sheets with nobody outside the draw. Raises RakingError."""
         estimates: list[Estimate] = []
         weightings: list[Weighting] = []
-        files: dict[bool | str, File] = {}
-        items = self.instrument.items
-        overall = [i for i in items if i.role == "overall" and i.service]
-        for service, item in {i.service: i for i in reversed(overall)}.items():
-            block = self.instrument.blocks[item.block].id
-            key = block if any(block in sheet.given for sheet in sheets) else True
-            if key not in files:
-                files[key] = file_of(
-                    sheets, block, self.known, self.margins, self.limits, self.fewest, self.draw
-                )
-                weightings += _weighting("" if key is True else block, files[key])
+        files = files_of(
+            self.instrument, self.wave, sheets, self.known, self.margins, self.limits, self.fewest, self.draw
+        )
+        drawn = drawn_blocks(self.instrument, sheets)
+        told = set()
+        for service, block in service_blocks(self.instrument).items():
+            file = files[block]
+            if id(file) not in told:
+                told.add(id(file))
+                weightings += _weighting(block if block in drawn else "", file)
             states = item_states(self.instrument, service, [(s.group.instrument, s.marks) for s in sheets])
-            for found in service_figures(files[key], states, [()], self.known):
+            for found in service_figures(file, states, [()], self.known):
                 estimates += (
                     replace(e, wave=self.wave, period=self.period, service=service, notes=self.notes)
                     for e in found
                 )
-        order = {service: n for n, service in enumerate(dict.fromkeys(i.service for i in items))}
-        estimates.sort(key=lambda e: order[e.service])
         return estimates, weightings
 
     def compare(

@@ -5,14 +5,15 @@
                         README.md, SHA256SUMS
 
 A day's folder appears whole or not at all. Its ids are the same from night to night, so that a respondent can
-be followed, and those of no other export. The newest are kept. Every one is in the book of exports.
+be followed, and those of no other export. Those of the last seven days are kept, however few they are: a copy
+still has who was erased since. Every one is in the book of exports.
 """
 
 import os
 import re
 import shutil
 import tempfile
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,13 @@ from flows.instrument import Instrument
 from storage.analysis.analytics import View, views
 from storage.analysis.dictionary import SCIENTIFIC
 from storage.analysis.exports import ledger
-from storage.analysis.exports.formats import SUMS, remove_leftovers, sums_of
+from storage.analysis.exports.formats import SUMS, sums_of
 from storage.analysis.exports.microdata import Asked, Values
+from storage.analysis.exports.whole import remove_leftovers
 from storage.analysis.rows import view_page
 from storage.database import reading
 
-KEPT = 7  # nights
+KEPT = 7  # days, this one among them
 PURPOSE = "nightly snapshot"
 _DAY = re.compile(r"\d{4}-\d\d-\d\d\Z")
 _AT_ONCE = 5_000  # rows
@@ -42,14 +44,14 @@ def take_snapshot(
     now: datetime,
     about: Values | None = None,
 ) -> Path | None:
-    """Write the copy of this day; None if it is there. Removes those that are older than the newest `KEPT`.
+    """Write the copy of this day; None if it is there. First removes those that are too old.
 
     Of the waves on `instrument`; of others nothing.
 
     Raises ExportError, DictionaryError; then nothing is left behind but the note in the book.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(folder)
+    remove_old(folder, now)
     target = folder / now.date().isoformat()
     if target.exists():
         return None
@@ -63,9 +65,16 @@ def take_snapshot(
         (making / SUMS).write_text(sums_of(files), "utf-8")
         making.chmod(0o750)
         os.rename(making, target)
-    for old in sorted(snapshots(folder))[:-KEPT]:
-        shutil.rmtree(folder / old)
     return target
+
+
+def remove_old(folder: Path, now: datetime) -> None:
+    """Remove the days past their time, whether new ones are taken or not."""
+    remove_leftovers(folder)
+    first = (now.date() - timedelta(days=KEPT - 1)).isoformat()
+    for old in snapshots(folder):
+        if old < first:
+            shutil.rmtree(folder / old, ignore_errors=True)  # another worker may be at it
 
 
 def snapshots(folder: Path) -> list[str]:

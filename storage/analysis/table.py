@@ -3,9 +3,10 @@
     interviews -> marks (sheets) -> cells of respondents alike -> weights (raking) -> shares, errors
 
 Each service has its own file: the respondents to whom its block was given, with base weight 1/probability of
-that. Where everybody is given everything, which is the official rule, all services share one file and one
-raking. Inside a file respondents alike in everything that domains and margins use are one cell, and each
-figure is a sum over cells: a million interviews take no longer than their cells do.
+that; which block that was their own version of the questionnaire says (`blocks`). Where everybody is given
+everything, which is the official rule, all services share one file and one raking. Inside a file respondents
+alike in everything that domains and margins use are one cell, and each figure is a sum over cells: a million
+interviews take no longer than their cells do.
 
 The conventions stand in docs/estimation.md, with their sources, and where they are applied: which interviews
 (`counted`, `sheets`), shares (`shares`), weights (`raking`), errors (`variance`), intervals (`intervals`).
@@ -13,12 +14,14 @@ The conventions stand in docs/estimation.md, with their sources, and where they 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 
 import numpy as np
 from sqlalchemy import Engine, select
 
 from flows.instrument import Instrument
 from storage.analysis.answers import answers_of
+from storage.analysis.blocks import drawn_blocks, own_blocks, refuse_moved, service_blocks
 from storage.analysis.counted import counted
 from storage.analysis.domains import NOT_KNOWN, Variable, Wealth, variables
 from storage.analysis.estimates import ATTRIBUTES, MODELLED, OVERALL, UNWEIGHTED, Answer, Domain, Estimate
@@ -133,14 +136,15 @@ class File:
 
 def file_of(
     sheets: Sequence[Sheet],
-    block: str,
+    names: Sequence[str],
     known: Sequence[Variable],
     margins: Margins | None,
     limits: Limits | None,
     fewest: int,
     draw: Draw | None,
 ) -> File:
-    strata, base, given = _draws(sheets, block, draw)
+    """names: of each sheet, what its own version calls the block; "": that has none. Raises RakingError."""
+    strata, base, given = _draws(sheets, names, draw)
     rows = {
         v.id: np.concatenate(
             [np.zeros(0, dtype=np.int64), *(v.of(s.group.instrument, s.marks) for s in sheets)]
@@ -194,14 +198,20 @@ def drawn_only(sheets: Sequence[Sheet], draw: Draw | None) -> list[Sheet]:
     return kept
 
 
-def _draws(sheets: Sequence[Sheet], block: str, draw: Draw | None) -> tuple[Ints, Floats, np.ndarray]:
-    """Stratum, base weight, and whether given the block, of each row."""
+def _draws(
+    sheets: Sequence[Sheet], blocks: Sequence[str], draw: Draw | None
+) -> tuple[Ints, Floats, np.ndarray]:
+    """Stratum, base weight, and whether given the block, of each row. blocks: see `file_of`."""
     names: dict[str, int] = {}
     strata, base, given = [np.zeros(0, dtype=np.int64)], [np.zeros(0)], [np.zeros(0, dtype=np.bool_)]
-    for sheet in sheets:
+    for sheet, block in zip(sheets, blocks, strict=True):
         n = len(sheet.marks)
-        given.append(sheet.given.get(block, np.ones(n, dtype=np.bool_)))
-        weight = np.full(n, 1 / sheet.group.probabilities.get(block, 1.0))
+        chance = sheet.group.probabilities.get(block, 1.0) if block else 0.0
+        if chance > 0:
+            given.append(sheet.given.get(block, np.ones(n, dtype=np.bool_)))
+        else:  # not asked by that version, or left out of the wave
+            given.append(np.zeros(n, dtype=np.bool_))
+        weight = np.full(n, 1 / chance if chance > 0 else 1.0)
         stratum = np.zeros(n, dtype=np.int64)
         if draw is not None:
             for k, pseudonym in enumerate(sheet.pseudonyms):
@@ -289,27 +299,82 @@ def respondent_weights(
 ) -> dict[str, Weights]:
     """The weights under the figures of `table_16_6_2` with the same arguments, by block of services.
 
-    Blocks that were given to every respondent share one file, and so one `Weights` (`is` tells).
-    Raises RakingError, NoMarks.
+    Where every block was given to every respondent they are one and the same `Weights` (`is` tells), by this
+    instrument's blocks. Else each interview has its weight under its own version's name of the block, by
+    which the record says what it was given. Raises RakingError, NoMarks.
     """
     _, sheets, files = block_files(
         engine, instrument, wave, margins=margins, wealth=wealth, limits=limits, fewest=fewest, draw=draw,
         simulated=simulated, pseudonyms=True,
     )  # fmt: skip
-    names = np.array([p for sheet in sheets for p in sheet.pseudonyms], dtype=object)
-    made: dict[int, Weights] = {}
-    for file in files.values():
-        if id(file) not in made:
-            given = file.cell >= 0
-            at = file.design_cell[file.cell[given]]
-            made[id(file)] = Weights(tuple(names[given]), file.design.base[at], file.design.weight[at])
-    return {block: made[id(file)] for block, file in files.items()}
+    if len({id(file) for file in files.values()}) == 1:
+        [file, *_] = files.values()
+        held = [_weights(file, sheet, rows) for sheet, rows in _rows(sheets)]
+        return dict.fromkeys(files, _joined(held))
+    parts: dict[str, dict[tuple[int, int], Weights]] = {block: {} for block in files}
+    for place, (sheet, rows) in enumerate(_rows(sheets)):
+        for block, names in own_blocks(instrument, sheet.group.instrument).items():
+            for name in names:  # several blocks, or several names of one, only where they share a file
+                file = files[block]
+                parts.setdefault(name, {})[place, id(file)] = _weights(file, sheet, rows)
+    return {name: _joined(list(each.values())) for name, each in parts.items()}
 
 
-def service_blocks(instrument: Instrument) -> dict[str, str]:
-    """The services that have an overall item, in the instrument's order, each with its block."""
-    overall = [i for i in instrument.items if i.role == OVERALL]
-    return {i.service: instrument.blocks[i.block].id for i in overall if i.service}
+def _rows(sheets: Sequence[Sheet]) -> Iterator[tuple[Sheet, slice]]:
+    """Each sheet, and where its rows are among those of all."""
+    end = 0
+    for sheet in sheets:
+        end += len(sheet.marks)
+        yield sheet, slice(end - len(sheet.marks), end)
+
+
+def _weights(file: File, sheet: Sheet, rows: slice) -> Weights:
+    cell = file.cell[rows]
+    given = cell >= 0
+    at = file.design_cell[cell[given]]
+    return Weights(
+        tuple(compress(sheet.pseudonyms, given.tolist())), file.design.base[at], file.design.weight[at]
+    )
+
+
+def _joined(parts: Sequence[Weights]) -> Weights:
+    none = np.zeros(0)
+    return Weights(
+        tuple(p for part in parts for p in part.pseudonyms),
+        np.concatenate([none, *(part.base for part in parts)]),
+        np.concatenate([none, *(part.weight for part in parts)]),
+    )
+
+
+def files_of(
+    instrument: Instrument,
+    wave: str,
+    sheets: Sequence[Sheet],
+    known: Sequence[Variable],
+    margins: Margins | None,
+    limits: Limits | None,
+    fewest: int,
+    draw: Draw | None,
+) -> dict[str, File]:
+    """By block of services the file of its figures; blocks that everybody was given share one.
+
+    Raises RakingError, also where versions put services together in other blocks, and draw these.
+    """
+    drawn = drawn_blocks(instrument, sheets)
+    own = [own_blocks(instrument, sheet.group.instrument) for sheet in sheets]
+    for sheet, names in zip(sheets, own, strict=True):
+        refuse_moved(instrument, wave, sheet.group.instrument, names, drawn)
+    files: dict[str, File] = {}
+    shared: File | None = None
+    for block in dict.fromkeys(service_blocks(instrument).values()):
+        if block not in drawn and shared is not None:
+            files[block] = shared
+            continue
+        each = ["".join(names[block][:1]) for names in own]
+        files[block] = file_of(sheets, each, known, margins, limits, fewest, draw)
+        if block not in drawn:
+            shared = files[block]
+    return files
 
 
 def block_files(
@@ -337,11 +402,4 @@ def block_files(
         sheets = [read_sheet(db, group, wave, told, by_name) for group in groups]
     sheets = drawn_only(sheets, draw)
     basis = replace(basis, respondents=sum(len(sheet.marks) for sheet in sheets))
-    files: dict[bool | str, File] = {}
-    found = {}
-    for block in service_blocks(instrument).values():
-        key = block if any(block in sheet.given for sheet in sheets) else True
-        if key not in files:
-            files[key] = file_of(sheets, block, known, margins, limits, fewest, draw)
-        found[block] = files[key]
-    return basis, sheets, found
+    return basis, sheets, files_of(instrument, wave, sheets, known, margins, limits, fewest, draw)

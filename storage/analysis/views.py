@@ -6,10 +6,10 @@
     dispositions       one row for everybody invited or taking part: what became of them, in AAPOR's terms
                        (`dispositions.py`)
 
-All but the last show the one interview a respondent and wave that is counted, and nothing of withdrawn
-ones but, in interviews_wide, that they were. Respondents are pseudonyms: the views know no number, nor
-the aggregator's session ids, behind each of which the aggregator knows one. responses_long numbers an
-interview's sessions instead, in the order in which they were first used.
+All but the last show the one interview a respondent and wave that is counted. Of withdrawn ones
+interviews_wide and dispositions tell that they were, and no view anything else. Respondents are pseudonyms:
+the views know no number, nor the aggregator's session ids, behind each of which the aggregator knows one.
+responses_long numbers an interview's sessions instead, in the order in which they were first used.
 
 interviews_wide holds codes (labels: codebook_option, or the codebook export). An item that asks for a
 number has the number in its column, which is null without one; its nonresponse code stands apart in

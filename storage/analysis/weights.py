@@ -5,7 +5,8 @@
     remade_weights   the same for a release that is out: where its making ended before they were written
 
 A release's folder stays the original and tells nobody's weight. The view `analytics.weight` shows those of
-the wave's newest version that has some; `exports.final_weights` puts them into files.
+the wave's newest version that has some; `exports.final_weights` puts them into files. So a release with
+made-up interviews (`--simulated`) has none: beside real answers they would be taken for true.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,8 @@ from storage.analysis.counted import counted
 from storage.analysis.disclosure import rounded
 from storage.analysis.display import decimals
 from storage.analysis.intervals import Floats
-from storage.analysis.making import material_of, planned_draw
+from storage.analysis.making import planned_draw
+from storage.analysis.material import material_of
 from storage.analysis.plan import ReleasePlan
 from storage.analysis.release import Release, ReleaseError
 from storage.analysis.sheets import Progress
@@ -47,10 +49,10 @@ def final_weights(
     wave: str,
     plan: ReleasePlan,
     draw: Draw | None,
-    simulated: bool = False,
 ) -> FinalWeights | None:
     """The weights under the wave's figures by this plan and its draw; None where these are unweighted.
 
+    Of the interviews that somebody dialled for: figures of others have none to keep.
     Whoever calls this compares `material_of` afterwards: answers may arrive meanwhile.
     Raises RakingError, NoMarks.
     """
@@ -58,12 +60,12 @@ def final_weights(
         return None
     by_block = respondent_weights(
         engine, instrument, wave, margins=plan.margins, wealth=plan.wealth, limits=plan.limits,
-        fewest=plan.fewest, draw=draw, simulated=simulated,
+        fewest=plan.fewest, draw=draw, simulated=False,
     )  # fmt: skip
     c = _interview.c
     with reading(engine) as db:
         rows = db.execute(
-            select(c.respondent, c.id).where(*counted(instrument, wave, simulated)),
+            select(c.respondent, c.id).where(*counted(instrument, wave, simulated=False)),
             execution_options={"yield_per": _BATCH},
         )
         interview_of = {row.respondent: row.id for row in rows}
@@ -118,7 +120,12 @@ def remade_weights(
     They are, if it rests on the same interviews, was raked to the same tables, and its national figures
     come out again. RakingError, NoMarks as in `table_16_6_2`.
     """
-    said, simulated = f"wave {release.wave}, version {release.version}", bool(release.simulated)
+    said = f"wave {release.wave}, version {release.version}"
+    if release.simulated:
+        raise ReleaseError(
+            f"{said}: is a demonstration with made-up interviews, and of those no final weights are kept;"
+            " exports of it have base weights only"
+        )
     if not release.weighted and not release.probability_sample:
         raise ReleaseError(f"{said}: was published unweighted, so there are no final weights")
     if was := plan.unlike(release):
@@ -133,15 +140,15 @@ def remade_weights(
     )
 
     def same_interviews() -> bool:
-        found = material_of(engine, instrument, release.wave, plan.wealth, draw, simulated)
+        found = material_of(engine, instrument, release.wave, plan.wealth, draw, simulated=False)
         return found == release.material
 
     if not same_interviews():
         raise ReleaseError(changed)
-    made = final_weights(engine, instrument, release.wave, plan, draw, simulated)
+    made = final_weights(engine, instrument, release.wave, plan, draw)
     table = table_16_6_2(
         engine, instrument, release.wave, margins=plan.margins, wealth=plan.wealth, limits=plan.limits,
-        fewest=plan.fewest, probability_sample=plan.probability_sample, draw=draw, simulated=simulated,
+        fewest=plan.fewest, probability_sample=plan.probability_sample, draw=draw, simulated=False,
         told=told,
     )  # fmt: skip
     if made is None or not same_interviews():

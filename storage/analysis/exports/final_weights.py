@@ -1,8 +1,9 @@
 """The final weights of releases, on their way from the database into a file of interviews.
 
-Of each wave those of its newest version that has some. Where every block of services was given to
-everybody an interview has one weight, column `weight`; where blocks were drawn it has one a block,
-`final_weight_BLOCK`.
+Of each wave on the file's questionnaire those of its newest version that has some. Where every block of
+services was given to everybody an interview has one weight, column `weight`; where blocks were drawn it has
+one a block, `final_weight_BLOCK`. Weights of a block that the questionnaire does not have, as an older
+version may have named it otherwise, are left out: the file has no item of it that they would belong to.
 """
 
 import sqlite3
@@ -34,7 +35,9 @@ class StoredWeights:
 
     def put_aside(self, db: Connection, spool: sqlite3.Connection) -> None:
         """All of them into the spool's table of weights."""
-        named = {block: name for name, block in self.columns.items()}
+        columns_of = {block: [name] for name, block in self.columns.items()}
+        # One weight for every block goes into each column, in a file that has several.
+        columns_of[""] = list(self.columns)
         for wave, version in self.versions.items():
             query = select(_weight.c.interview, _weight.c.block, _weight.c.weight).where(
                 _weight.c.wave == wave, _weight.c.version == version
@@ -45,8 +48,7 @@ class StoredWeights:
                     [
                         (row.interview, name, row.weight)
                         for row in rows
-                        # One weight for every block goes into each column, in a file that has several.
-                        for name in ([named[row.block]] if row.block in named else self.columns)
+                        for name in columns_of.get(row.block, ())
                     ],
                 )
 
@@ -58,18 +60,20 @@ def newest() -> Select[Any]:
 
 
 def stored_weights(db: Connection, instrument: Instrument, wave: str | None) -> StoredWeights | None:
-    """Those of a wave, or of every wave; None: no release has any."""
-    query = newest().order_by(_release.c.wave)
+    """Those of a wave on `instrument`, or of every one; None: no release has any."""
+    ours = f"{instrument.id}@"
+    query = newest().where(func.substr(_release.c.instrument, 1, len(ours)) == ours).order_by(_release.c.wave)
     if wave is not None:
         query = query.where(_release.c.wave == wave)
-    versions = {str(row[0]): int(row[1]) for row in db.execute(query)}
+    known = dict.fromkeys(instrument.blocks[i.block].id for i in instrument.items if i.role == "overall")
+    versions: dict[str, int] = {}
+    drawn = False
+    for name, version in db.execute(query).all():
+        of_blocks = select(_weight.c.block).where(_weight.c.wave == name, _weight.c.version == version)
+        blocks = set(db.execute(of_blocks.distinct()).scalars())
+        if "" in blocks or blocks & known.keys():
+            versions[str(name)] = int(version)
+            drawn |= "" not in blocks
     if not versions:
         return None
-    for name, version in versions.items():
-        one = select(_weight.c.block).where(_weight.c.wave == name, _weight.c.version == version).limit(1)
-        if db.execute(one).scalar_one():
-            blocks = dict.fromkeys(
-                instrument.blocks[i.block].id for i in instrument.items if i.role == "overall"
-            )
-            return StoredWeights(versions, {f"final_weight_{block}": block for block in blocks})
-    return StoredWeights(versions, {"weight": ""})
+    return StoredWeights(versions, {f"final_weight_{b}": b for b in known} if drawn else {"weight": ""})

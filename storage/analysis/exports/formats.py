@@ -1,9 +1,12 @@
-"""Exports of row-level data: the formats by name, and writing a set of files, whole or not at all."""
+"""Exports of row-level data: the formats by name, and writing a set of files, whole or not at all.
+
+A folder holds one set. An export takes the place of one of the same kind (variant and wave) and is refused
+beside another: a public file next to a scientific one would be handed on with it.
+"""
 
 import os
-import shutil
+import re
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +19,11 @@ from storage.analysis.exports.data_package import digest, write_data_package
 from storage.analysis.exports.ddi import write_ddi
 from storage.analysis.exports.microdata import Asked, ExportError, Microdata, Progress, Values, collect
 from storage.analysis.exports.parquet import write_parquet
-from storage.analysis.exports.read_me import markdown
+from storage.analysis.exports.read_me import kind, line, markdown
 from storage.analysis.exports.spss import write_spss
 from storage.analysis.exports.stata import write_stata
 from storage.analysis.exports.syntax import write_syntax
+from storage.analysis.exports.whole import remove_leftovers
 from storage.analysis.exports.xlsx import write_xlsx
 
 #: Name -> what writes its files into a folder and returns them. In the order of writing.
@@ -38,7 +42,12 @@ _NEEDS = {"syntax": "csv", "ddi": "csv", "datapackage": "csv"}
 #: Modules of the `analysis` extra that a format loads.
 _LIBRARIES = {"xlsx": "xlsxwriter", "spss": "pyreadstat", "stata": "pyreadstat", "parquet": "duckdb"}
 SUMS = "SHA256SUMS"
-_DAY = 24 * 3600  # seconds
+README = "README.md"
+#: What the formats write.
+_WRITTEN = re.compile(
+    r"((wide|long|wide_labels|wide\.part[0-9]+)\.(csv|sav|dta|parquet)"
+    r"|data\.xlsx|codebook\.csv|read\.(R|sps|do)|ddi\.xml|datapackage\.json)\Z"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +80,14 @@ def export_files(
 ) -> Made:
     """Write the files of `formats` into `folder`, with README.md and SHA256SUMS.
 
-    All are made, and on disk, before the first takes its name; until then what stood there stands.
+    All are made, and on disk, before the first takes its name; until then what stood there stands. Then it
+    goes, and SHA256SUMS comes last: a folder without is of an export that was killed in that moment.
     The arguments are those of `collect`. Raises ExportError, DictionaryError.
     """
     told = progress or (lambda what, done, total: None)
     wanted = formats_named(formats)
     _need_libraries(wanted)
+    _refuse_others(folder, asked)
     folder.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder)
     with (
@@ -88,7 +99,7 @@ def export_files(
         making = Path(place) / "files"
         making.mkdir()
         files = [path for name in wanted for path in EXPORTS[name](data, making, told)]
-        read_me = making / "README.md"
+        read_me = making / README
         read_me.write_text(markdown(data, [path.name for path in files]), "utf-8")
         files.append(read_me)
         sums = making / SUMS
@@ -97,21 +108,44 @@ def export_files(
         total = digest(sums)
         for path in files:
             _to_disk(path)
+        (folder / SUMS).unlink(missing_ok=True)
+        names = {path.name for path in files}
+        for old in _written(folder):
+            if old.name not in names:
+                old.unlink()
         for path in files:
             os.replace(path, folder / path.name)
         return Made(tuple(folder / path.name for path in files), data.count, total)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Take away what exports that were killed left in `folder`: rows that nobody is to find there.
+def is_for_others(folder: Path) -> bool:
+    """Whether `folder` holds an export in the formats above, and not the plain files of the office."""
+    return bool(_written(folder)) and any(x.startswith(line("For", "")) for x in _read_me(folder))
 
-    A day old or more: a younger one may be at work.
-    """
-    if not folder.is_dir():
+
+def _refuse_others(folder: Path, asked: Asked) -> None:
+    """Raises ExportError if the folder holds files of an export of another kind."""
+    found, said = _written(folder), _read_me(folder)
+    if not found:
         return
-    for path in folder.iterdir():
-        if path.name.startswith((".export.", ".making.")) and time.time() - path.stat().st_mtime > _DAY:
-            shutil.rmtree(path, ignore_errors=True)
+    for name, value in kind(asked):
+        there = next((x for x in said if x.startswith(line(name, ""))), "")
+        if there != line(name, value):
+            raise ExportError(
+                f"{folder}: holds {found[0].name} of another export"
+                + (f" ({there.removeprefix('- ')})" if there else "")
+                + "; give another folder, or empty this one"
+            )
+
+
+def _written(folder: Path) -> list[Path]:
+    """The files there that an export may have written, but for README.md and SHA256SUMS."""
+    return sorted(p for p in folder.iterdir() if _WRITTEN.match(p.name)) if folder.is_dir() else []
+
+
+def _read_me(folder: Path) -> list[str]:
+    path = folder / README
+    return path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else []
 
 
 def sums_of(files: Iterable[Path]) -> str:

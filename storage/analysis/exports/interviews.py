@@ -6,7 +6,7 @@ the probabilities of sample and blocks.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from operator import itemgetter
@@ -52,6 +52,19 @@ def count_interviews(db: Connection, instrument: Instrument, asked: Asked, simul
     """How many are asked for."""
     query = select(func.count()).select_from(_interview).where(*_wanted(instrument, asked, simulated))
     return int(db.execute(query).scalar_one())
+
+
+def check_wave(db: Connection, wave: str | None, fielded: Collection[str] = ()) -> None:
+    """Raises ExportError for a wave that is neither in the record nor `fielded`; None: every wave."""
+    c = _interview.c
+    if wave is None or wave in fielded:
+        return
+    if db.execute(select(c.id).where(c.wave == wave).limit(1)).first() is not None:
+        return
+    known = sorted({*fielded, *db.execute(select(c.wave).distinct()).scalars()})
+    raise ExportError(
+        f"wave {wave!r}: has no interview and no wave file; there are: {', '.join(known) or 'none'}"
+    )
 
 
 def check_instrument(db: Connection, instrument: Instrument, asked: Asked) -> None:

@@ -4,13 +4,16 @@ it is, how many rows it holds, its digest, and when the file goes.
 An export is made at once, into a folder (`export_now`), or by a worker, as one archive in the folder of
 archives (`ask`, then `make`, which needs the row's id only and may be run again after a crash). `file_of`
 is what a download serves: the file never changes once it has its name, so that a download broken off can
-be resumed. `sweep` removes what has expired, and gives up what nobody works on any more.
+be resumed. `sweep` removes what has expired and what no row speaks for, and gives up what nobody works on any
+more.
 """
 
+import os
+import re
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,10 +26,10 @@ from sqlalchemy import Engine, Row, insert, select, update
 from flows.instrument import Instrument
 from storage.analysis.dictionary import DictionaryError
 from storage.analysis.exports.data_package import digest
-from storage.analysis.exports.formats import Made, export_files, formats_named, remove_leftovers
-from storage.analysis.exports.interviews import check_instrument
+from storage.analysis.exports.formats import Made, export_files, formats_named
+from storage.analysis.exports.interviews import check_instrument, check_wave
 from storage.analysis.exports.microdata import Asked, ExportError, Progress, Values
-from storage.analysis.exports.whole import whole_path
+from storage.analysis.exports.whole import remove_leftovers, whole_path
 from storage.database import reading, writing
 from storage.models import ExportAudit, table_of
 
@@ -35,6 +38,7 @@ INTERNAL = "internal"  # the plain CSV of the views, for the office itself
 KEPT = timedelta(days=14)  # an archive may be fetched for so long
 _SILENT = timedelta(hours=1)  # without progress for so long, the worker is gone
 _TOLD_SECONDS = 1.0  # progress is written no more often than this
+_ARCHIVE = re.compile(r"([0-9a-f]{32})\.zip\Z")
 
 _export = table_of(ExportAudit)
 
@@ -140,10 +144,12 @@ def make(
     archives: Path,
     export: str,
     about: Values | None = None,
+    fielded: Collection[str] = (),
 ) -> Path | None:
     """Make the export of this id into its archive; what a job does. None if there is nothing to do.
 
-    Raises what went wrong, after writing it down.
+    fielded: waves that are known though nobody may have taken part yet, see `check_wave`. Raises what went
+    wrong, after writing it down.
     """
     now = datetime.now(UTC)
     with writing(engine) as db:
@@ -165,18 +171,27 @@ def make(
     path = _archive(archives, export)
     with _failing(engine, export), TemporaryDirectory(dir=archives, prefix=".making.") as place:
         told = _telling(engine, export)
+        with reading(engine) as db:
+            check_wave(db, asked.wave, fielded)
         _check(engine, instrument, asked)
         made = export_files(
             engine, instrument, asked, key, Path(place), row.formats.split(), about=about, progress=told
         )
         told("archive", 0, 0)
-        with whole_path(path) as name, ZipFile(name, "w", ZIP_DEFLATED) as archive:
+        zipped = Path(place) / path.name  # there a killed worker's is found
+        with whole_path(zipped) as name, ZipFile(name, "w", ZIP_DEFLATED) as archive:
             for file in made.files:
                 archive.write(file, file.name)
-        _set(
-            engine, export, state=DONE, rows=made.rows, digest=digest(path), bytes=path.stat().st_size,
-            made_at=datetime.now(UTC), step="",
-        )  # fmt: skip
+        total, size = digest(zipped), zipped.stat().st_size
+        os.replace(zipped, path)
+        try:
+            _set(
+                engine, export, state=DONE, rows=made.rows, digest=total, bytes=size,
+                made_at=datetime.now(UTC), step="",
+            )  # fmt: skip
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
     return path
 
 
@@ -230,7 +245,11 @@ def waiting(engine: Engine) -> list[str]:
 
 
 def sweep(engine: Engine, archives: Path, now: datetime | None = None) -> int:
-    """Remove archives past their time; how many. Safe to run at any time and several at once."""
+    """Remove archives past their time; how many. Safe to run at any time and several at once.
+
+    Also those that no row speaks for: a worker may have ended between making one and writing it down, and a
+    database restored from a backup does not know the later ones.
+    """
     now = now or datetime.now(UTC)
     with writing(engine) as db:
         over = [
@@ -242,11 +261,15 @@ def sweep(engine: Engine, archives: Path, now: datetime | None = None) -> int:
         silent = (_export.c.state == RUNNING) & (_export.c.progressed_at < now - _SILENT)
         gone = "the worker ended before it was made: run it again"
         db.execute(update(_export).where(silent).values(state=FAILED, error=gone))
-    remove_leftovers(archives)
     for export in over:
-        with suppress(FileNotFoundError):
-            _archive(archives, export).unlink()
+        _archive(archives, export).unlink(missing_ok=True)
         _set(engine, export, state=EXPIRED)
+    remove_leftovers(archives)
+    for path in list(archives.iterdir()) if archives.is_dir() else ():
+        if named := _ARCHIVE.match(path.name):
+            row = _row(engine, named[1])  # looked up one by one: whoever makes it has the row running
+            if row is None or row.state not in (RUNNING, DONE):
+                path.unlink(missing_ok=True)
     return len(over)
 
 

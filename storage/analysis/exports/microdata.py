@@ -113,6 +113,11 @@ class Microdata:
             for row in batch:
                 yield tuple(map(getitem, tables, row))
 
+    def longest(self, variable: Variable) -> int:
+        """Of a text: bytes of UTF-8 of the longest one."""
+        length = f"MAX(LENGTH(CAST({_named(variable.name)} AS BLOB)))"
+        return int(self.spool.execute(f"SELECT {length} FROM wide").fetchone()[0] or 0)
+
     def counts(self, variable: Variable) -> dict[int | None, int]:
         """Of a category: code -> interviews; None: empty."""
         if not self._tallies:  # of all at once: that takes one pass over the rows

@@ -16,9 +16,9 @@ import io
 import json
 from collections.abc import Sequence
 
-from storage.analysis.estimates import OVERALL, Estimate
+from storage.analysis.estimates import OVERALL
 from storage.analysis.labels import Labels
-from storage.analysis.release import Release, percent
+from storage.analysis.release import Release, cautions, percent
 
 DATA, METADATA = "indicator_16-6-2.csv", "16-6-2.yml"
 UNIT = "PERCENT"
@@ -31,12 +31,12 @@ _WHY = {
 }
 
 
-def data(release: Release, labels: Labels, others: Sequence[Estimate] = ()) -> str:
-    """The CSV. `others`: estimates of other waves, for more years.
+def data(release: Release, labels: Labels, others: Sequence[Release] = ()) -> str:
+    """The CSV. `others`: of other waves, for more years.
 
     Raises ValueError where two rows would be one: two waves of one year, or two categories of one name.
     """
-    estimates = [*release.estimates, *others]
+    estimates = [e for r in (release, *others) for e in r.estimates]
     variables = list(dict.fromkeys(v for e in estimates for v, _ in e.domain))
     menus = {v: _menu(labels.variable(v)) for v in variables}
     if len(set(menus.values())) < len(menus):
@@ -65,8 +65,11 @@ def data(release: Release, labels: Labels, others: Sequence[Estimate] = ()) -> s
     return out.getvalue()
 
 
-def metadata(release: Release, labels: Labels) -> str:
-    """The indicator's configuration and metadata. Texts are written as JSON strings, which are YAML."""
+def metadata(release: Release, labels: Labels, others: Sequence[Release] = ()) -> str:
+    """The indicator's configuration and metadata; `others` as in `data`.
+
+    Texts are written as JSON strings, which are YAML.
+    """
     figures = [labels.figure(e) for e in release.estimates if e.measure == OVERALL]
     values: dict[str, object] = {
         "indicator": "16.6.2",
@@ -84,7 +87,7 @@ def metadata(release: Release, labels: Labels) -> str:
         "published": True,
         "reporting_status": "complete",
         "data_start_values": [{"field": "SERIES", "value": figures[0]}] if figures else [],
-        "data_footnote": release.caution,
+        "data_footnote": cautions(release, others),
         "source_active_1": True,
         "source_organisation_1": release.owner,
         "source_contact_1": release.contact,

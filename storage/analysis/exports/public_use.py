@@ -11,8 +11,12 @@
  6. A final weight would tell the cell that somebody was taken out of. So those with something withheld get
     the mean of their weights, in the wave, which leaves the wave's sum as it was.
  7. The final weight of a release would tell more than the file does: the stratum, or an answer that a margin
-    uses and the file leaves out, such as disability. So after that everybody has the mean of their cell. A
-    file of weights given with `--weights` is the office's own, and is taken as it is.
+    uses and the file leaves out, such as disability. So after that everybody has the mean of their cell, and
+    cells with fewer than ten weights, since not everybody has one, have one mean together. A file of weights
+    given with `--weights` is the office's own, and is taken as it is.
+
+A mean of 6 or 7 is over ten weights at least: where there are fewer, the cell that has the next fewest joins
+them, again until they are ten. Where the wave has fewer than ten in all, they are left out.
 
 Always whole cells: a part of one would leave the rest smaller. What stands in a cell after step 1 or 2
 either had ten already or goes on to the next step, so no step makes a new small cell.
@@ -24,8 +28,12 @@ the ONS Longitudinal Study.
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
 
 THRESHOLD = 10
+
+Means = dict[tuple[Any, ...], float | None]  # of a cell, by its wave and values; None: no weight is told
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +68,11 @@ def protect(
         for k, n in zip(keys, named, strict=True)
     }
     for weight in weights if named else ():
-        hidden = " OR ".join(f"{n} = {code}" for n in named)
-        # All means first: taken while they are put in, each would count those before it twice.
-        means = db.execute(
-            f"SELECT AVG({_named(weight)}), wave FROM wide WHERE ({hidden}) GROUP BY wave"
-        ).fetchall()
-        db.executemany(
-            f"UPDATE wide SET {_named(weight)} = ? WHERE wave = ? AND ({hidden})"
-            f" AND {_named(weight)} IS NOT NULL",
-            means,
-        )
+        means: Means = {}
+        for cells in _weights(db, keys, weight):
+            pool, _ = _pooled(cells, [c for c in cells if code in c.key[1:]], threshold)
+            means |= {c.key: _mean(pool, threshold) for c in pool}
+        _give(db, keys, weight, means)
     return Protection(withheld, left_out)
 
 
@@ -77,22 +80,60 @@ def even_out(
     db: sqlite3.Connection, keys: Sequence[str], weights: Sequence[str], threshold: int = THRESHOLD
 ) -> None:
     """Step 7: the mean of its cell for each weight; cells with fewer than ten weights have one together."""
-    cell = ", ".join(["wave", *map(_named, keys)])
-    same = " AND ".join(f"wide.{k} IS s.{k}" for k in ["wave", *map(_named, keys)])
-    for weight in map(_named, weights):
-        db.execute(
-            f"CREATE TEMP TABLE cells AS SELECT {cell}, AVG({weight}) AS mean, COUNT({weight}) AS n,"
-            f" SUM({weight}) AS total FROM wide GROUP BY {cell}"
-        )
-        db.execute(
-            f"UPDATE cells SET mean = (SELECT SUM(s.total) / SUM(s.n) FROM cells s"
-            f" WHERE s.wave = cells.wave AND s.n < {threshold}) WHERE n < {threshold}"
-        )
-        db.execute(f"CREATE INDEX temp.cell ON cells ({cell})")
-        db.execute(
-            f"UPDATE wide SET {weight} = (SELECT s.mean FROM cells s WHERE {same}) WHERE {weight} IS NOT NULL"
-        )
-        db.execute("DROP TABLE cells")
+    for weight in weights:
+        means: Means = {}
+        for cells in _weights(db, keys, weight):
+            pool, rest = _pooled(cells, [c for c in cells if c.n < threshold], threshold)
+            means |= {c.key: _mean(pool, threshold) for c in pool}
+            means |= {c.key: _mean([c], threshold) for c in rest}
+        _give(db, keys, weight, means)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    key: tuple[Any, ...]  # wave, then the values
+    n: int  # weights
+    total: float  # their sum
+
+
+def _weights(db: sqlite3.Connection, keys: Sequence[str], weight: str) -> list[list[_Cell]]:
+    """Of each wave the cells that have weights, those with the fewest first."""
+    cell, column = ", ".join(["wave", *map(_named, keys)]), _named(weight)
+    found = db.execute(
+        f"SELECT COUNT({column}), SUM({column}), {cell} FROM wide WHERE {column} IS NOT NULL"
+        f" GROUP BY {cell} ORDER BY wave, COUNT({column}), {cell}"
+    )
+    cells = [_Cell(tuple(key), n, total) for n, total, *key in found]
+    return [list(of_wave) for _, of_wave in groupby(cells, key=lambda c: c.key[0])]
+
+
+def _pooled(cells: Sequence[_Cell], pool: list[_Cell], threshold: int) -> tuple[list[_Cell], list[_Cell]]:
+    """`pool`, with as many of the next smallest cells as it needs for enough weights; and the other cells."""
+    rest = [c for c in cells if c not in pool]
+    while pool and rest and sum(c.n for c in pool) < threshold:
+        pool = [*pool, rest.pop(0)]
+    return pool, rest
+
+
+def _mean(pool: Sequence[_Cell], threshold: int) -> float | None:
+    n = sum(c.n for c in pool)
+    return sum(c.total for c in pool) / n if n >= threshold else None
+
+
+def _give(db: sqlite3.Connection, keys: Sequence[str], weight: str, means: Means) -> None:
+    """Put these into `weight` of the cells' interviews that have one."""
+    names, column = ["wave", *map(_named, keys)], _named(weight)
+    same = " AND ".join(f"wide.{k} IS s.{k}" for k in names)
+    # Its columns are of the types of wide's, or the index would not be used.
+    db.execute(f"CREATE TEMP TABLE means AS SELECT {', '.join(names)}, 0.0 AS mean FROM wide LIMIT 0")
+    places = ", ".join("?" * (len(names) + 1))
+    db.executemany(f"INSERT INTO means VALUES ({places})", [(*key, mean) for key, mean in means.items()])
+    db.execute(f"CREATE INDEX temp.cell ON means ({', '.join(names)})")
+    db.execute(
+        f"UPDATE wide SET {column} = (SELECT s.mean FROM means s WHERE {same})"
+        f" WHERE {column} IS NOT NULL AND EXISTS (SELECT 1 FROM means s WHERE {same})"
+    )
+    db.execute("DROP TABLE means")
 
 
 def _withhold(

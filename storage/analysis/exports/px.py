@@ -13,7 +13,7 @@ from itertools import product
 
 from storage.analysis.estimates import ATTRIBUTES, OVERALL, Domain, Estimate
 from storage.analysis.labels import Labels
-from storage.analysis.release import Release, percent
+from storage.analysis.release import Release, cautions, percent
 
 _PIECE = 200  # characters of a string on one line; PC-Axis reads about 256
 _VALUE = 190  # characters of a value, which is never split: some readers take the pieces for two values
@@ -38,12 +38,12 @@ def file_name(variables: Sequence[str]) -> str:
     return f"16-6-2_{'-'.join(variables) or 'national'}.px"
 
 
-def px(release: Release, labels: Labels, variables: Sequence[str], others: Sequence[Estimate] = ()) -> str:
-    """The table by `variables` as text. `others`: estimates of other waves, for more years.
+def px(release: Release, labels: Labels, variables: Sequence[str], others: Sequence[Release] = ()) -> str:
+    """The table by `variables` as text. `others`: of other waves, for more years.
 
     Raises ValueError where the release has no such table.
     """
-    mine = [e for e in (*release.estimates, *others) if _fits(e.domain, variables)]
+    mine = [e for r in (release, *others) for e in r.estimates if _fits(e.domain, variables)]
     if not any(tuple(v for v, _ in e.domain) == tuple(variables) for e in mine):
         raise ValueError(f"wave {release.wave}: no table by {', '.join(variables)}; the release has none")
     cells = {(e.service, e.measure, e.domain, e.period): e for e in mine}
@@ -81,7 +81,7 @@ def px(release: Release, labels: Labels, variables: Sequence[str], others: Seque
     lines += [f"PRECISION({_quoted('Statistic')},{_quoted(_STATISTICS['n'])})=0;"]
     lines += [
         _line("LAST-UPDATED", issued), _line("SOURCE", f"{release.owner}, wave {release.wave}"),
-        _line("CONTACT", release.contact), _line("NOTE", _note(release)),
+        _line("CONTACT", release.contact), _line("NOTE", _note(release, others)),
         _line("DATASYMBOL1", "c: hidden so that nobody can be recognised"),
         _line("DATASYMBOL2", "u: too few respondents to be reliable"),
         _line("DATASYMBOL3", "no respondents, or not computed"),
@@ -119,10 +119,10 @@ def _matrix(variables: Sequence[str]) -> str:
     return name[:_MATRIX]
 
 
-def _note(release: Release) -> str:
+def _note(release: Release, others: Sequence[Release]) -> str:
     rules = release.rules
     said = [
-        release.caution,
+        cautions(release, others),
         f"Version {release.version} of {release.issued}.",
         f"Hidden: fewer than {rules.disclosure.least} respondents, all answers alike, or needed to hide such"
         " a figure. Not shown as unreliable: NCHS standard for proportions. "

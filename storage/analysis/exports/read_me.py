@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from storage.analysis.dictionary import PUBLIC, is_final_weight, key_variables, missing_codes
+from storage.analysis.exports.asked import Asked
 from storage.analysis.exports.microdata import Microdata
 from storage.analysis.exports.public_use import THRESHOLD
 
@@ -14,6 +15,11 @@ _REASONS = {
 }  # fmt: skip
 
 
+def kind(asked: Asked) -> tuple[tuple[str, str], ...]:
+    """Facts by which an export is told from those of another kind."""
+    return ("For", f"{asked.variant} use"), ("Of", f"wave {asked.wave}" if asked.wave else "every wave")
+
+
 def facts(data: Microdata) -> Iterator[tuple[str, str]]:
     """What the files are, as name and value."""
     instrument, asked = data.instrument, data.asked
@@ -21,7 +27,7 @@ def facts(data: Microdata) -> Iterator[tuple[str, str]]:
     yield "Questionnaire", f"{instrument.reference}, {instrument.source}"
     if data.about.owner:
         yield "Asked by", data.about.owner
-    yield "For", f"{asked.variant} use"
+    yield from kind(asked)
     yield "Waves", ", ".join(data.waves) or "-"
     yield "Interviews", str(data.count)
     yield "Began", f"{data.first_day} to {data.last_day}" if data.first_day else "-"
@@ -74,11 +80,16 @@ def _public(data: Microdata) -> Iterator[str]:
 
 def markdown(data: Microdata, files: list[str]) -> str:
     lines = [f"# {_one_line(data.instrument.title)}", ""]
-    lines += [f"- {name}: {_one_line(value)}" for name, value in facts(data)]
+    lines += [line(name, value) for name, value in facts(data)]
     for text in paragraphs(data):
         lines += ["", text]
     lines += ["", "Files:", "", *(f"- `{name}`" for name in files)]
     return "\n".join(lines) + "\n"
+
+
+def line(name: str, value: str) -> str:
+    """A fact as README.md tells it."""
+    return f"- {name}: {_one_line(value)}"
 
 
 def _one_line(text: str) -> str:

@@ -39,6 +39,7 @@ _KEYS = {
     "structure", "agency", "id", "sender", "dataflow", "suppressed", "status", "series", "constants",
     "variables", "attributes", "left_out",
 }  # fmt: skip
+_MAY_LACK = ("agency", "id")
 #: What an attribute's text may take from the figure.
 _FIELDS = ("low", "high", "n", "caution", "owner", "wave", "version", "period")
 
@@ -75,44 +76,70 @@ def load_mapping(path: Path) -> SdmxMapping:
         raise MappingError(f"{path}: cannot be read: {error}") from None
     if unknown := sorted(data.keys() - _KEYS):
         raise MappingError(f"{path}: {unknown[0]}: unknown; known: {', '.join(sorted(_KEYS))}")
-    for name in ("structure", "sender", "dataflow", "suppressed"):
-        if not isinstance(data.get(name), str) or not data[name]:
-            raise MappingError(f"{path}: {name}: missing; give a text")
-
-    def table(name: str, of: Any = None) -> dict[str, str]:
-        found = (data if of is None else of).get(name, {})
-        if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
-            raise MappingError(f"{path}: {name}: give a table of texts in quotes")
-        return found
-
-    variables = {}
-    for variable, row in (data.get("variables") or {}).items():
-        if not isinstance(row, dict) or not isinstance(row.get("dimension"), str):
-            raise MappingError(f"{path}: variables.{variable}.dimension: missing; name a dimension")
-        variables[variable] = (row["dimension"], table("options", row))
-    series = {service: table(service, data["series"]) for service in data.get("series") or {}}
+    for name in ("structure", "sender", "dataflow", "suppressed", "agency", "id"):
+        if not isinstance(data.get(name, ""), str) or (name not in _MAY_LACK and not data.get(name)):
+            raise MappingError(f"{path}: {name}: give a text in quotes")
+    series = {
+        s: _texts(path, f"series.{s}", of) for s, of in _table(path, "series", data.get("series")).items()
+    }
     for service, measures in series.items():
         for measure, code in measures.items():
             if code == RETIRED:
                 raise MappingError(
                     f"{path}: series.{service}.{measure}: {RETIRED} is retired; use the four after it"
                 )
+    variables = {}
+    for variable, given in _table(path, "variables", data.get("variables")).items():
+        row = _table(path, f"variables.{variable}", given)
+        if not isinstance(row.get("dimension"), str):
+            raise MappingError(f"{path}: variables.{variable}.dimension: missing; name a dimension")
+        variables[variable] = (
+            row["dimension"], _texts(path, f"variables.{variable}.options", row.get("options"))
+        )  # fmt: skip
     attributes: dict[str, tuple[str, ...]] = {}
-    for name, value in (data.get("attributes") or {}).items():
-        attributes[name] = tuple([value] if isinstance(value, str) else value)
+    for name, value in _table(path, "attributes", data.get("attributes")).items():
+        attributes[name] = _list(path, f"attributes.{name}", [value] if isinstance(value, str) else value)
         try:
             for text in attributes[name]:
                 text.format(**dict.fromkeys(_FIELDS, ""))
-        except (AttributeError, KeyError, IndexError, ValueError):
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError):
             raise MappingError(
-                f"{path}: attributes.{name}: give texts; in braces may stand {', '.join(_FIELDS)}"
+                f"{path}: attributes.{name}: in braces may stand {', '.join(_FIELDS)}, and nothing else"
             ) from None
-    left = data.get("left_out") or {}
+    left = _table(path, "left_out", data.get("left_out"))
+    if unknown := sorted(left.keys() - {"measures", "variables"}):
+        raise MappingError(f"{path}: left_out.{unknown[0]}: unknown; known: measures, variables")
+    left_out = {
+        name: frozenset(_list(path, f"left_out.{name}", left.get(name, ())))
+        for name in ("measures", "variables")
+    }
     return SdmxMapping(
         str(path), data["structure"], data.get("agency", ""), data.get("id", ""), data["sender"],
-        data["dataflow"], data["suppressed"], table("status"), series, table("constants"), variables,
-        attributes, frozenset(left.get("measures", ())), frozenset(left.get("variables", ())),
+        data["dataflow"], data["suppressed"], _texts(path, "status", data.get("status")), series,
+        _texts(path, "constants", data.get("constants")), variables, attributes, left_out["measures"],
+        left_out["variables"],
     )  # fmt: skip
+
+
+def _table(path: Path, key: str, found: object) -> dict[str, Any]:
+    """What stands under `key`, {} for nothing. Raises MappingError where that is no table."""
+    if not isinstance(found, dict | None):
+        raise MappingError(f"{path}: {key}: must be a table: [{key}]")
+    return found or {}
+
+
+def _texts(path: Path, key: str, found: object) -> dict[str, str]:
+    texts = _table(path, key, found)
+    for name, text in texts.items():
+        if not isinstance(text, str):
+            raise MappingError(f"{path}: {key}.{name}: give a text in quotes")
+    return texts
+
+
+def _list(path: Path, key: str, found: object) -> tuple[str, ...]:
+    if not isinstance(found, list | tuple) or not all(isinstance(text, str) for text in found):
+        raise MappingError(f'{path}: {key}: give a list of texts: ["..."]')
+    return tuple(found)
 
 
 def rows_of(release: Release, mapping: SdmxMapping, structure: Structure) -> list[Row]:

@@ -54,10 +54,15 @@ def r_text(text: str) -> str:
     return '"' + "".join(out) + '"'
 
 
+def _r_name(name: str) -> str:
+    """In backticks, in which R takes its own words too, such as function or next."""
+    return f"`{name}`"
+
+
 def _r(data: Microdata) -> Iterator[str]:
     kinds = {"text": "character", "month": "character", "date": "Date", "category": "integer"}
     classes = [
-        f"  {v.name} = {r_text(kinds.get(v.kind, 'integer' if v.whole else 'numeric'))}"
+        f"  {_r_name(v.name)} = {r_text(kinds.get(v.kind, 'integer' if v.whole else 'numeric'))}"
         for v in data.variables
     ]
     yield f"# {one_line(data.instrument.reference, 200)}: reads wide.csv in base R; run it in its folder."
@@ -74,7 +79,8 @@ def _r(data: Microdata) -> Iterator[str]:
     yield "  column"
     yield "}"
     for v in data.variables:
-        parts = [f"dial16${v.name}", r_text(v.label)]
+        column = f"dial16${_r_name(v.name)}"
+        parts = [column, r_text(v.label)]
         if v.codes:
             # Not c("Yes" = 1): a name written so would be turned into the locale's own alphabet.
             codes = ", ".join(f"{c.code}L" for c in v.codes)
@@ -82,7 +88,7 @@ def _r(data: Microdata) -> Iterator[str]:
             parts.append(f"setNames(c({codes}), c({words}))")
         if found := missing_range(v):
             parts.append(f"c({found[0]}, {found[1]})")
-        yield f"dial16${v.name} <- described({', '.join(parts)})"
+        yield f"{column} <- described({', '.join(parts)})"
     yield "dial16_valid <- as.data.frame(lapply(dial16, function(column) {"
     yield '  range <- attr(column, "na_range")'
     yield "  if (!is.null(range)) column[!is.na(column) & column >= range[1] & column <= range[2]] <- NA"
@@ -103,7 +109,7 @@ def _sps(data: Microdata) -> Iterator[str]:
     yield "SET DECIMAL=DOT."
     yield "GET DATA /TYPE=TXT /FILE='wide.csv' /ENCODING='UTF8' /ARRANGEMENT=DELIMITED /DELIMITERS=','"
     yield "  /QUALIFIER='\"' /FIRSTCASE=2 /VARIABLES="
-    yield from (f"  {v.name} {_spss_type(v)}" for v in data.variables)
+    yield from (f"  {v.name} {_spss_type(data, v)}" for v in data.variables)
     yield "."
     yield "VARIABLE LABELS"
     yield from (f"  {v.name} {spss_text(v.label, SPSS_LABEL)}" for v in data.variables)
@@ -114,14 +120,20 @@ def _sps(data: Microdata) -> Iterator[str]:
             yield from (f"  {c.code} {spss_text(c.labels[data.language], SPSS_VALUE_LABEL)}" for c in v.codes)
             yield "."
         if found := missing_range(v):
-            yield f"MISSING VALUES {v.name} ({found[0]} THRU {found[1]})."
+            codes = " THRU ".join(map(str, dict.fromkeys(found)))  # PSPP warns of a range of one
+            yield f"MISSING VALUES {v.name} ({codes})."
     for v in data.variables:
         yield f"VARIABLE LEVEL {v.name} ({v.measure.upper()})."
     yield "EXECUTE."
 
 
-def _spss_type(variable: Variable) -> str:
-    return spss_format(variable) or {"date": "SDATE10"}.get(variable.kind, "A64")
+def _spss_type(data: Microdata, variable: Variable) -> str:
+    if variable.kind == "date":
+        return "SDATE10"
+    if variable.kind in ("text", "month"):
+        # At least 64, so that files fit together; an apostrophe may stand before a text.
+        return f"A{max(64, data.longest(variable) + 1)}"
+    return spss_format(variable)
 
 
 # ---------------------------------------------------------------- Stata
