@@ -1,6 +1,6 @@
 """An item and its reply: an answer and what follows from it, a page, the way back, skipping, the pause.
 
-Rules 2 to 7 and 15 in engine.py.
+Rules 2 to 7, 15 and 16 in engine.py.
 """
 
 from flows.events import (
@@ -15,10 +15,11 @@ from flows.events import (
     WentBack,
 )
 from flows.instrument import NONRESPONSE_MARKS, NUMBER_GIVEN, UNANSWERED, Item
-from flows.interview import QUOTA_FULL, with_number
+from flows.interview import QUOTA_FULL, RESULTS_ONLY, with_number
 from flows.quotas import all_asked, cells_of
 from flows.reading import match_option, read_number, several
-from flows.screen import BACK, MORE, option_labels, skip_key
+from flows.results_dialogue import see_results
+from flows.screen import BACK, MORE, choices, option_labels, skip_key
 from flows.turn import Screen, Turn
 
 # ---------------------------------------------------------------- replies, by stage
@@ -43,7 +44,10 @@ def reply_item(turn: Turn, reply: str) -> Screen:
         if value is not None:
             return _record(turn, item, NUMBER_GIVEN, "", value)
     else:
-        chosen = match_option(reply, option_labels(turn.wave, turn.language, item.index))
+        offered = choices(turn.wave, turn.language, item.index, turn.before.mode)
+        chosen = match_option(reply, offered)
+        if chosen == len(item.scale.options):
+            return _results_instead(turn)
         if chosen is not None:
             option = item.scale.options[chosen]
             return _record(turn, item, option.mark, option.id, option.code)
@@ -55,6 +59,14 @@ def reply_item(turn: Turn, reply: str) -> Screen:
             return screen
     labels = option_labels(turn.wave, turn.language, item.index)
     return turn.invalid(turn.before.mode == "sms" and several(reply, labels))
+
+
+def _results_instead(turn: Turn) -> Screen:
+    """The results, from the question whether to take part: no answer to it. The way back asks it again."""
+    turn.effects.append(MenuChosen(turn.stage, "see_results"))
+    turn.disposition = RESULTS_ONLY
+    turn.effects.append(Ended(RESULTS_ONLY))
+    return see_results(turn)
 
 
 def reply_why(turn: Turn, reply: str) -> Screen:

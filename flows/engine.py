@@ -46,9 +46,10 @@ The rules
     it takes the step anew with `full`: the interview ends, its answers are kept. A dial later goes on with
     it if there is room by then, else it is one after the end; it never lapses, so that nobody answers
     otherwise for being let in.
-16. Results, once the wave has any, are there for everybody: on the menus after a dial, after every last
-    word (thanks, refusal, under age, receipt), in a closed wave, and at once for who dials with the keys
-    for them. Three screens: the country, the respondent's region, what was done. Whose region is not
+16. Results, once the wave has any, are there for everybody: under the answers to the consent item (who
+    chooses them has not refused, and is asked again on the way back), on the menus after a dial, after
+    every last word (thanks, refusal, under age, receipt), in a closed wave, and at once for who dials with
+    the keys for them. Three screens: the country, the respondent's region, what was done. Whose region is not
     known chooses one, which is no answer. Nothing there changes an answer, and looking is no activity
     that keeps an interview from lapsing. By SMS: one text.
 17. Who completes may be asked whether to text them the results (`Wave.sharing`); `ResultsWanted` says yes.
@@ -57,7 +58,8 @@ Stages
 ------
               language ── item ──┬── why (which reason for skipping) ── item
                            │     ├── stuck (three wrong keys)        ── item | why | over
-                           │     └── pause (between service blocks)  ── item | over
+                           │     ├── pause (between service blocks)  ── item | over
+                           │     └── results (from the consent)      ── item
    dial again: resume ─────┤
                finished ───┴── results ── over,   withdraw ── resume | finished | lapsed | over
                lapsed ── a new interview | withdraw

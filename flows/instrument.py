@@ -354,12 +354,17 @@ class _Reader:
             data, ("language", "prompts", "words", "services", "scales", "items", "groups"), "top level"
         )
         head = self.get(data, "language", dict, "top level")
-        self.unknown(head, ("id", "name", "iso639_3", "status"), "language")
+        self.unknown(head, ("id", "name", "iso639_3", "status", "decimal"), "language")
         if self.get(head, "id", str, "language") != name:
             self.fault("language.id", f"must be {name!r}, like the file's name")
         status = self.get(head, "status", str, "language")
         if status not in ("draft", "reviewed"):
             self.fault("language.status", "must be draft or reviewed")
+        decimal = self.get(head, "decimal", str, "language", ".")
+        if decimal not in (".", ","):
+            self.fault(
+                "language.decimal", f"{decimal!r} must be . or , which stands in figures: 61.5 or 61,5"
+            )
         table = self.get(data, "prompts", dict, "top level")
         lacking = PROMPTS_ADDED - table.keys() if self.fielded else frozenset()
         prompts = self.texts(table, [p for p in PROMPTS if p not in lacking], "prompts")
@@ -391,7 +396,7 @@ class _Reader:
         words = self.words(self.get(data, "words", dict, "top level", {}))
         return Language(
             name, self.get(head, "name", str, "language"), self.get(head, "iso639_3", str, "language"),
-            status, prompts, texts, options, groups, words, self.services(data, items),
+            status, prompts, texts, options, groups, words, self.services(data, items), decimal,
         )  # fmt: skip
 
     def services(self, data: Mapping[str, Any], items: tuple[Item, ...]) -> dict[str, str]:

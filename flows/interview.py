@@ -31,7 +31,7 @@ from flows.wave import Wave
 LAPSED = "lapsed"
 #: Disposition of one whose quota cell had all the completes it wants. AAPOR 4.8, quota filled.
 QUOTA_FULL = "quota_full"
-#: Disposition of a dial that saw the results and was never asked to take part.
+#: Disposition of a dial that came for the results, and neither took part nor said no.
 RESULTS_ONLY = "results_only"
 
 

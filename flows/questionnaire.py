@@ -26,6 +26,8 @@ PROMPTS: dict[str, frozenset[str]] = {
         "invitation": "owner contact code keyword", "reminder": "owner contact code keyword",
         "reminder_break_off": "owner contact code keyword left",
         "results_national": "period", "results_region": "region period",
+        "results_national_weighted": "period", "results_region_weighted": "region period",
+        "results_text": "owner when", "results_text_weighted": "owner when",
         "results_figure": "service share answers", "results_hidden": "services", "results_did": "text",
         "results_which_region": "", "results_made_up": "period",
         "results_by_sms": "", "by_sms_yes": "", "by_sms_no": "",
@@ -39,6 +41,7 @@ PROMPTS_OF_TEXTING = frozenset(
 PROMPTS_ADDED = PROMPTS_OF_TEXTING | {
     "quota_full", "results_national", "results_region", "results_figure", "results_hidden", "results_did",
     "results_which_region", "results_made_up", "results_by_sms", "by_sms_yes", "by_sms_no",
+    "results_national_weighted", "results_region_weighted", "results_text", "results_text_weighted",
 }  # fmt: skip
 #: What a text message says whole, by itself: one part each.
 ONE_PART_PROMPTS = ("help", "opted_out", "invitation", "reminder", "reminder_break_off")
@@ -192,6 +195,7 @@ class Language:
     groups: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # command -> what may be texted
     services: Mapping[str, str] = field(default_factory=dict)  # those with a result -> short name
+    decimal: str = "."  # mark in a figure: "61.5" or "61,5"
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # compared and hashed by identity: layouts are cached by it

@@ -12,7 +12,8 @@ from flows.questionnaire import Instrument, Item
 
 #: What every language says around the figures.
 WORDS = (
-    "more", "back", "skip", "results_national", "results_region", "results_figure", "results_hidden",
+    "more", "back", "skip", "results_national", "results_region", "results_national_weighted",
+    "results_region_weighted", "results_text", "results_text_weighted", "results_figure", "results_hidden",
     "results_did", "results_which_region", "results_made_up",
 )  # fmt: skip
 
@@ -37,6 +38,7 @@ class Words:
     services: Mapping[str, str]
     regions: Mapping[str, str]  # option id -> name
     did: str = ""  # what the office has done with the results, in its own line; "" = nothing said yet
+    decimal: str = "."  # mark in a share
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # by identity: layouts are cached by it
@@ -50,6 +52,8 @@ class Results:
     regions: Mapping[str, Mapping[str, Figure]]  # option id -> ..; in the order of the region item's keys
     words: Mapping[str, Words]  # by language; the first is spoken where one is lacking
     made_up: bool = False  # a demonstration: some of its interviews were
+    weighted: bool = False  # estimates for all users of a service, no shares of those who answered
+    owner: str = ""  # who publishes them, as respondents know it
 
     def words_in(self, language: str) -> Words:
         return self.words.get(language) or next(iter(self.words.values()))
@@ -79,4 +83,5 @@ def words_of(instrument: Instrument, language: str, did: str = "") -> Words:
     texts = instrument.languages[language]
     item = region_item(instrument)
     regions = texts.options[item.scale.id] if item and item.scale else {}
-    return Words({name: texts.prompts[name] for name in WORDS}, texts.services, regions, did)
+    prompts = {name: texts.prompts[name] for name in WORDS}
+    return Words(prompts, texts.services, regions, did, texts.decimal)

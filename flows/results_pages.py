@@ -32,15 +32,18 @@ Page = tuple[str, str]
 def results_pages(results: Results, language: str, region: str, budget: int) -> tuple[Page, ...]:
     """All screens in order. `region`: an option id, "" for none. Raises LayoutError."""
     words = results.words_in(language)
-    parts = [(NATIONAL, national_block(results, words))]
+    blocks = [(NATIONAL, national_block(results, words))]
     if region in results.regions:
-        parts.append((REGION, region_block(results, words, region)))
+        blocks.append((REGION, region_block(results, words, region)))
     if words.did:
-        parts.append((DID, (_said(words, "results_did", text=words.did), ())))
+        blocks.append((DID, (_said(words, "results_did", text=words.did), ())))
     more, back = _footer(words)
+    choosing = (
+        bool(results.regions) and region not in results.regions
+    )  # from the country one chooses a region
     pages: list[Page] = []
-    for number, (name, (head, lines)) in enumerate(parts, 1):
-        last = number == len(parts)
+    for number, (name, (head, lines)) in enumerate(blocks, 1):
+        last = number == len(blocks) and not (choosing and name == NATIONAL)
         # Room for "98 More" on every page but the very last, whatever follows it.
         laid = lay_out(head, lines, budget=budget - (0 if last else septets(more) + 1), more=more, back=back,
                        first_back=True)  # fmt: skip
@@ -73,15 +76,23 @@ def region_names(results: Results, language: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1024)
 def results_text(results: Results, language: str, region: str) -> str:
-    """All in one text: the region's figures where it is known and has any, else the national ones."""
+    """All in one text: the region's figures where it is known and has any, else the national ones.
+
+    A text stands alone, so it names the office and says what the brackets hold: in one part beside the
+    figures, where the name is no longer than most. One too long for two parts beside the line on what was
+    done is left out; and figures that are made up are no office's.
+    """
     words = results.words_in(language)
-    figures = results.regions.get(region, {})
-    known = any(figure.shown for figure in figures.values())
+    known = any(figure.shown for figure in results.regions.get(region, {}).values())
     head, lines = region_block(results, words, region) if known else national_block(results, words)
-    said = [head, *lines]
-    if words.did:
-        said.append(_said(words, "results_did", text=words.did))
-    return "\n".join(said)
+    rest = [*lines, _said(words, "results_did", text=words.did)] if words.did else lines
+    plain = "\n".join((head, *rest))
+    if results.made_up or not results.owner:
+        return plain
+    when = f"{words.regions.get(region, region)} {results.period}" if known else results.period
+    head = _said(words, _by_weight("results_text", results), owner=results.owner, when=when)
+    named = "\n".join((head, *rest))
+    return named if septets(named) <= SMS_SEPTETS else plain
 
 
 # ---------------------------------------------------------------- blocks
@@ -89,13 +100,13 @@ def results_text(results: Results, language: str, region: str) -> str:
 
 def national_block(results: Results, words: Words) -> tuple[str, tuple[str, ...]]:
     """Head and lines."""
-    name = "results_made_up" if results.made_up else "results_national"
+    name = "results_made_up" if results.made_up else _by_weight("results_national", results)
     return _said(words, name, period=results.period), _lines(results.national, words)
 
 
 def region_block(results: Results, words: Words, region: str) -> tuple[str, tuple[str, ...]]:
     name = words.regions.get(region, region)
-    head = _said(words, "results_region", region=name, period=results.period)
+    head = _said(words, _by_weight("results_region", results), region=name, period=results.period)
     if results.made_up:
         head = f"{fold(name)}: {_said(words, 'results_made_up', period=results.period)}"
     return head, _lines(results.regions[region], words)
@@ -107,14 +118,18 @@ def _lines(figures: Mapping[str, Figure], words: Words) -> tuple[str, ...]:
     for service, figure in figures.items():
         name = words.services.get(service, service)
         if figure.shown:
-            lines.append(
-                _said(words, "results_figure", service=name, share=figure.share, answers=figure.answers)
-            )
+            share = figure.share.replace(".", words.decimal)
+            lines.append(_said(words, "results_figure", service=name, share=share, answers=figure.answers))
         else:
             hidden.append(name)
     if hidden:
         lines.append(_said(words, "results_hidden", services=", ".join(hidden)))
     return tuple(lines)
+
+
+def _by_weight(name: str, results: Results) -> str:
+    """The prompt for such figures: weighted ones are told as estimates."""
+    return f"{name}_weighted" if results.weighted else name
 
 
 def _said(words: Words, name: str, **values: str) -> str:
@@ -168,7 +183,7 @@ def _screen_faults(results: Results, language: str, budget: int, file: str) -> I
 
 def specimens(wave: Wave, languages: Iterable[str]) -> Iterator[Results]:
     """Results as wide as they come, to prove the prompts with before there are any: all shown, then any of
-    them hidden, and made up."""
+    them hidden, weighted or not, and made up."""
     services = services_of(wave.instrument)
     item = region_item(wave.instrument)
     regions = [o.id for o in item.scale.options] if item and item.scale else []
@@ -178,5 +193,8 @@ def specimens(wave: Wave, languages: Iterable[str]) -> Iterator[Results]:
         shown = set(services) - set(hidden)
         national = {s: country if s in shown else none for s in services}
         local = {s: place if s in shown else none for s in services}
-        for made_up in (False, True):
-            yield Results(wave.id, 1, "2026", national, dict.fromkeys(regions, local), words, made_up)
+        for made_up, weighted in ((False, False), (True, False), (False, True)):
+            yield Results(
+                wave.id, 1, "2026", national, dict.fromkeys(regions, local), words, made_up, weighted,
+                wave.owner,
+            )  # fmt: skip

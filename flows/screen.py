@@ -123,7 +123,7 @@ def item_pages(
     text = words.items[item.id]
     sms = mode == "sms"
     own = text.sms if sms else text.ussd
-    lines = [f"{key} {label}" for key, label in enumerate(option_labels(wave, language, index), 1)]
+    lines = [f"{key} {label}" for key, label in enumerate(choices(wave, language, index, mode), 1)]
     question, detail = _insert(wave, own or text.text), _insert(wave, text.detail)
 
     def pages(head: str, detail: str) -> tuple[str, ...]:
@@ -156,6 +156,15 @@ def option_labels(wave: Wave, language: str, index: int) -> tuple[str, ...]:
         return ()
     texts = wave.instrument.languages[language].options[scale.id]
     return tuple(fold(texts[o.id]) for o in scale.options)
+
+
+def choices(wave: Wave, language: str, index: int, mode: str) -> tuple[str, ...]:
+    """What an item offers, in the order of its keys: its options, and after those of the consent the way to
+    the results once they are out, which is no answer. A text has the word RESULTS for that."""
+    labels = option_labels(wave, language, index)
+    if wave.results is None or mode == "sms" or wave.instrument.items[index].role != "consent":
+        return labels
+    return (*labels, fold(wave.instrument.languages[language].prompts["see_results"]))
 
 
 @lru_cache(maxsize=16_384)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from flows.engine import (
     QUOTA_FULL,
+    RESULTS_ONLY,
     Dialled,
     Interview,
     InvalidReply,
@@ -25,7 +26,7 @@ from flows.interview import order_of
 from flows.questionnaire import UNANSWERED
 from flows.reading import clean
 from flows.results_pages import results_faults, specimens
-from flows.screen import BACK, MORE, SKIP, item_pages, option_labels, skip_key, sms_budget
+from flows.screen import BACK, MORE, SKIP, choices, item_pages, option_labels, skip_key, sms_budget
 from flows.wave import Wave
 
 _REPLY_MS = 1000
@@ -251,8 +252,25 @@ def walk_results(walk: Walk) -> None:
             here += [step(where, ended, dialled) for where in (out, closed)]
             here.append(step(out, ended, replace(dialled, results=True)))
         here += [step(where, agreed, dialled) for where in (out, closed)]
+        if walk.mode == "ussd":
+            here += _from_the_consent(replace(walk, wave=out), began)
         for first in here:
             _look_round(walk, out, first)
+
+
+def _from_the_consent(walk: Walk, began: Interview) -> list[Step]:
+    """The way there that stands under the answers to the consent; and every other key of that screen."""
+    item = walk.wave.instrument.items[0]
+    try_other_keys(walk, began, item)
+    *_, last = choices(walk.wave, walk.language, item.index, walk.mode)
+    key = str(len(option_labels(walk.wave, walk.language, item.index)) + 1)
+    if not any(f"{key} {last}" in page.split("\n") for page in pages_of(walk, began, item)):
+        walk.fault(f"items.{item.id}", f"option {key}, the results, is cut; it stands whole on no page")
+    seen = walk.take(began, key)
+    expect_valid(walk, item, key, seen)
+    if seen.interview.disposition != RESULTS_ONLY:
+        walk.fault(f"items.{item.id}", f"key {key}, the results, is taken as an answer")
+    return [seen]
 
 
 def _first_answer(item: Item, agrees: bool) -> str:

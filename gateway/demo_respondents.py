@@ -13,11 +13,13 @@ import re
 import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import product
 from urllib.parse import quote_plus, urlsplit
 
 from flows.engine import skip_reasons
 from flows.instrument import Item
+from flows.results_pages import specimens
 from flows.screen import BACK, MORE, item_pages, option_labels, prompt, skip_key
 from flows.wave import Wave
 
@@ -54,13 +56,13 @@ class Reader:
         self.unavailable = prompt(wave, language, "unavailable", (("code", wave.code),))
         wrong_key = prompt(wave, language, "invalid_choice")
         self._items: dict[str, dict[str, tuple[Item, bool]]] = {}
+        given_back = replace(wave, results=next(specimens(wave, (language,))))  # once there are any
         for item in wave.instrument.items:
             bounds = (("min", str(item.least)), ("max", str(item.most)))
             wrong = prompt(wave, language, "invalid_number", bounds) if item.kind == "number" else wrong_key
-            for back in (False, True):
-                for notice in ("", wrong):
-                    for page in item_pages(wave, language, item.index, "ussd", budget, back, notice):
-                        self._items.setdefault(page, {})[item.id] = (item, bool(notice))
+            for here, back, notice in product((wave, given_back), (False, True), ("", wrong)):
+                for page in item_pages(here, language, item.index, "ussd", budget, back, notice):
+                    self._items.setdefault(page, {})[item.id] = (item, bool(notice))
 
     def item(self, screen: str, before: Item | None) -> tuple[Item | None, bool]:
         """The question on a screen, and whether the last key was refused; None on a menu.

@@ -112,6 +112,8 @@ def results_of(release: Release, wave: Wave, did: Mapping[str, str]) -> Results:
         regions={region: figures((("region", region),)) for region in regions} if tabulated else {},
         words={x: words_of(wave.instrument, x, did.get(x, "")) for x in wave.languages},
         made_up=bool(release.simulated),
+        weighted=release.weighted or release.design_weighted,
+        owner=wave.owner,
     )
 
 

@@ -35,7 +35,7 @@ def stored_instrument(db: Connection, reference: str | None) -> Instrument | Non
         sources = db.execute(select(_stored.c.sources).where(_stored.c.reference == reference)).scalar()
         if sources is None:
             return None
-        known[reference] = parse(json.loads(sources))
+        known[reference] = parse(json.loads(sources), fielded=True)
     return None if reference is None else known[reference]
 
 

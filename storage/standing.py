@@ -96,7 +96,9 @@ class Standing:
                         self.consented_at, self.consent_version = hop.at, effect.version
                 case Ended():
                     ended = True
-                    if hop.version > self.outcome_version:
+                    # Who has said no and came back for the results alone has still said no.
+                    now = effect.disposition != RESULTS_ONLY, hop.version
+                    if now > (self.outcome not in (None, RESULTS_ONLY), self.outcome_version):
                         self.outcome_version = hop.version
                         self.outcome, self.outcome_at = effect.disposition, hop.at
                 case ErasureRequested():

@@ -111,7 +111,7 @@ def test_options_add_up_in_every_item_and_stand_in_the_instrument_s_order(sqlite
 
 
 def test_versions_of_the_instrument_are_joined_by_option(sqlite: Engine) -> None:
-    text = REAL.sources["questionnaire.toml"].replace('version = "2026.2"', 'version = "2025.9"')
+    text = REAL.sources["questionnaire.toml"].replace('version = "2026.3"', 'version = "2025.9"')
     lines = [f'  {{ id = "{o}", code = {c} }},\n' for o, c in SCALE]
     turned = text.replace("".join(lines), "".join(reversed(lines)))
     assert turned != text

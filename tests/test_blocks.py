@@ -36,7 +36,7 @@ _EDITS = {
 def older(how: str) -> Instrument:
     """The questionnaire as it might have been before."""
     sources = dict(INSTRUMENT.sources)
-    was, new = ('version = "2026.2"', 'version = "2026.1"'), _EDITS[how]
+    was, new = ('version = "2026.3"', 'version = "2026.1"'), _EDITS[how]
     for before, after in (was, new):
         assert sources["questionnaire.toml"].count(before) == 1
         sources["questionnaire.toml"] = sources["questionnaire.toml"].replace(before, after)
@@ -132,7 +132,7 @@ def test_services_put_together_otherwise_are_refused_where_they_were_drawn(
     put(engine, INSTRUMENT, people[:9], blocks=["health"], probability=1 / 3, first=100)
     said = (
         r"wave w: sdg_16_6_2@2026.1 asks about the services primary, secondary, government in block"
-        r" education, sdg_16_6_2@2026.2 in blocks education, government, .* as a wave of its own"
+        r" education, sdg_16_6_2@2026.3 in blocks education, government, .* as a wave of its own"
     )
     with pytest.raises(RakingError, match=said):
         table_16_6_2(engine, INSTRUMENT, "w")

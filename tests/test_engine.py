@@ -420,7 +420,7 @@ def test_began_tells_the_draw() -> None:
     drawn = [b for b in began.blocks.split() if b in ("health", "education", "government")]
     assert len(drawn) == 2
     assert began.probabilities == dict.fromkeys(("health", "education", "government"), pytest.approx(2 / 3))
-    assert began.instrument == "sdg_16_6_2@2026.2"
+    assert began.instrument == "sdg_16_6_2@2026.3"
 
 
 def test_codes_are_the_instruments_not_the_keys() -> None:

@@ -465,7 +465,7 @@ def test_the_variables_are_the_instrument_s() -> None:
 
 
 def test_an_older_version_of_the_instrument_is_read_by_its_own_items(sqlite: Engine) -> None:
-    text = REAL.sources["questionnaire.toml"].replace('version = "2026.2"', 'version = "2025.9"')
+    text = REAL.sources["questionnaire.toml"].replace('version = "2026.3"', 'version = "2025.9"')
     swapped = text.replace(
         'sex = [{ id = "male", code = 1 }, { id = "female", code = 2 }]',
         'sex = [{ id = "female", code = 2 }, { id = "male", code = 1 }]',
@@ -476,7 +476,7 @@ def test_an_older_version_of_the_instrument_is_read_by_its_own_items(sqlite: Eng
     put(sqlite, REAL, [user("satisfied", respondent_sex="male")] * 2)
     put(sqlite, older, [user("dissatisfied", respondent_sex="male")] * 2, first=2)
     made = table_16_6_2(sqlite, REAL, "w")
-    assert made.basis.instruments == ("sdg_16_6_2@2025.9", "sdg_16_6_2@2026.2")
+    assert made.basis.instruments == ("sdg_16_6_2@2025.9", "sdg_16_6_2@2026.3")
     male = found(made, "health", "overall", (("sex", "male"),))
     assert (male.n, male.share) == (4, 0.5)
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy import Connection, Engine
 
+from flows.instrument import parse
+from flows.questionnaire import PROMPTS_ADDED
+from storage.database import open_engine
 from storage.entries import STREAM
 from storage.entries import Entry as FoldedEntry
 from storage.fold import fold
@@ -25,6 +29,7 @@ from tests.record_material import (
     NOW,
     SMALL,
     Dialogue,
+    Entry,
     complete,
     contents,
     drain,
@@ -34,7 +39,7 @@ from tests.record_material import (
     rows,
     send,
 )
-from tests.stores import wait_until
+from tests.stores import give_schema, wait_until
 
 INTERVIEW, RESPONSE = table_of(Interview), table_of(Response)
 EVENT, SESSION = table_of(Event), table_of(UssdSession)
@@ -165,6 +170,33 @@ def test_a_refusal_thought_better_of_is_in_progress_again(engine: Engine) -> Non
     fold_all(engine, d.entries[::-1])
     (interview,) = rows(engine, INTERVIEW)
     assert (interview["disposition"], interview["ended_at"]) == ("in_progress", None)
+
+
+def test_who_refused_and_came_back_for_the_results_alone_has_refused(engine: Engine) -> None:
+    refused, looked = Dialogue(1), Dialogue(2)
+    for d in (refused, looked):
+        d.begin()
+    refused.answer("consent", "no", ended("refusal"))
+    refused.dial({"kind": "Resumed", "item": "consent"}, {"kind": "ResponseRetracted", "item": "consent"})
+    for d in (refused, looked):
+        seen: Entry = {"kind": "MenuChosen", "menu": "item", "option": "see_results"}
+        d.hop(seen, ended("results_only"), {"kind": "ResultsSeen", "screen": "national"}, stage="results")
+    for entries in ([*refused.entries, *looked.entries], [*looked.entries[::-1], *refused.entries[::-1]]):
+        empty(engine)
+        for entry in entries:
+            fold_all(engine, [entry])
+        assert [i["disposition"] for i in rows(engine, INTERVIEW)] == ["refusal", "results_only"]
+
+
+def test_answers_to_a_version_that_lacks_what_the_format_gained_are_recorded(tmp_path: Path) -> None:
+    words = [x for x in SMALL.sources["en.toml"].split("\n") if x.partition(" = ")[0] not in PROMPTS_ADDED]
+    older = parse({**SMALL.sources, "en.toml": "\n".join(words)}, fielded=True)
+    engine = open_engine(f"sqlite:///{tmp_path / 'd.sqlite3'}")
+    give_schema(engine, older)
+    fold_all(engine, complete(1).entries)
+    (interview,) = rows(engine, INTERVIEW)
+    assert interview["disposition"] == "complete" and interview["marks"]
+    engine.dispose()
 
 
 @pytest.mark.parametrize("complete_first", [True, False])

@@ -15,13 +15,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from flows.engine import Dialled, Interview, Replied, ResultsSeen, dump_interview, load_interview, step
+from flows.engine import (
+    RESULTS_ONLY,
+    Dialled,
+    Interview,
+    Replied,
+    ResultsSeen,
+    dump_interview,
+    load_interview,
+    step,
+)
 from flows.gsm import parts, septets, unencodable
 from flows.instrument import InstrumentError, load, parse
 from flows.questionnaire import PROMPTS_ADDED
 from flows.results import Figure, Results, services_of, words_of
-from flows.results_pages import results_faults, results_pages, results_text
-from flows.wave import Wave
+from flows.results_pages import results_faults, results_pages, results_text, specimens
+from flows.wave import Wave, load_wave
 from gateway.giving_back import GivingBack, find_results
 from gateway.results_by_text import forecast, write
 from storage import outbox, sweep
@@ -94,6 +103,53 @@ def test_the_three_screens(region: str, screens: list[str | None]) -> None:
     assert [s if wanted else wanted for s, wanted in zip(shown, screens, strict=True)] == screens
 
 
+def test_figures_weighted_to_the_population_or_by_the_draw_are_told_as_estimates(releases: Path) -> None:
+    path = releases / "w" / "1" / "release.json"
+    for kind in ({"weighted": True}, {"weighted": False, "design_weighted": True}):
+        change(path, **kind)
+        national, region, _ = (text for _, text in results_pages(found(releases), "en", "gh_aa", 160))
+        assert national.startswith("Satisfied, estimate for all users, 2026:\nHealth 61.5% (1240)\n")
+        assert region.startswith("Satisfied, estimate for all users, Greater Accra 2026:\n")
+        assert "of those who answered" not in national + region
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_a_text_names_the_office_and_says_what_the_brackets_hold_in_one_part(language: str) -> None:
+    seen = set()
+    for results in specimens(WAVE, (language,)):  # as wide as they come
+        words = replace(results.words[language], did="")
+        regions = {
+            region: {s: replace(f, answers=f.answers[1:]) for s, f in figures.items()}  # under a thousand
+            for region, figures in results.regions.items()
+        }
+        results = replace(results, words={language: words}, regions=regions)
+        for region in ("", *REGIONS) if not results.made_up else ():
+            text = results_text(results, language, region)
+            head = text.split("\n")[0]
+            assert parts(text) == 1 and head.startswith(WAVE.owner) and head.endswith(")")
+            assert ("estim" in head) is results.weighted
+            seen.add((results.weighted, bool(region)))
+    assert len(seen) == 4
+    # With the line on what was done there are two; a name that would make three of them is left out.
+    long = replace(next(specimens(WAVE, (language,))), owner="Office " * 12)
+    text = results_text(long, language, "gh_wn")
+    assert parts(text) == 2 and "Office" not in text.split("\n")[0] and "mmm" in text
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_the_first_screen_of_a_newcomer_offers_the_results(language: str) -> None:
+    """Of the wave as delivered, whole and on the usual screen: who asks, both answers, the results."""
+    shipped = load_wave(HERE.parent / "deploy" / "wave.toml", INSTRUMENT)
+    assert shipped.sharing.extension == "2"  # *384*16*2#
+    wave = replace(shipped, languages=(language,), results=found())
+    words = INSTRUMENT.languages[language]
+    consent = [*words.options["consent"].values(), words.prompts["see_results"]]
+    first = step(wave, None, Dialled(0, "0" * 16, 7))
+    head, *options, more = first.screen.text.split("\n")
+    assert options == [f"{key} {label}" for key, label in enumerate(consent, 1)] and more.startswith("98 ")
+    assert head.startswith(wave.owner) and head.endswith("?") and septets(first.screen.text) <= 160
+
+
 def test_a_wave_without_a_release_shows_an_earlier_one_s_if_its_file_says_so(releases: Path) -> None:
     next_year = replace(WAVE, id="w2")
     assert find_results(releases, next_year) is not None and find_results(releases, next_year, ()) is None
@@ -160,10 +216,11 @@ SERVICES = services_of(INSTRUMENT)
 PLACE = st.fixed_dictionaries({s: st.one_of(st.just(Figure("", "")), FIGURE) for s in SERVICES})
 LINE = st.text("abc XYZ 123,.'", max_size=110).map(lambda text: " ".join(text.split()))
 RANDOM = st.builds(
-    lambda national, regions, did, made_up: Results(
-        "w", 1, "2026", national, regions, {x: words_of(INSTRUMENT, x, did) for x in ("en", "fr")}, made_up
+    lambda national, regions, did, made_up, weighted: Results(
+        "w", 1, "2026", national, regions, {x: words_of(INSTRUMENT, x, did) for x in ("en", "fr")}, made_up,
+        weighted, WAVE.owner,
     ),
-    PLACE, st.fixed_dictionaries(dict.fromkeys(REGIONS, PLACE)), LINE, st.booleans(),
+    PLACE, st.fixed_dictionaries(dict.fromkeys(REGIONS, PLACE)), LINE, st.booleans(), st.booleans(),
 )  # fmt: skip
 
 
@@ -181,7 +238,8 @@ def test_every_screen_fits_for_any_release(results: Results) -> None:
                 assert parts(results_text(results, language, region)) <= 2
                 shown = results.regions.get(region, results.national)
                 for figure in shown.values():
-                    assert not figure.shown or f"{figure.share}% ({figure.answers})" in str(pages)
+                    share = figure.share.replace(".", "," if language == "fr" else ".")
+                    assert not figure.shown or f"{share}% ({figure.answers})" in str(pages)
 
 
 KEYS = st.lists(st.sampled_from(["0", "1", "2", "3", "16", "98", "99", "?", ""]), max_size=25)
@@ -214,7 +272,7 @@ def test_no_key_on_the_results_changes_an_answer(
 
 def test_an_interview_on_an_older_version_sees_them_in_today_s_words() -> None:
     sources = dict(INSTRUMENT.sources)
-    sources["questionnaire.toml"] = sources["questionnaire.toml"].replace("2026.2", "2026.0", 1)
+    sources["questionnaire.toml"] = sources["questionnaire.toml"].replace("2026.3", "2026.0", 1)
     for name in ("en.toml", "fr.toml"):
         before, _, after = sources[name].partition("[services]")
         lines = (before + after[after.index("[scales.") :]).split("\n")
@@ -227,6 +285,9 @@ def test_an_interview_on_an_older_version_sees_them_in_today_s_words() -> None:
     menu = step(older, done, Dialled(1000, "1" * 16, 7))
     first = step(older, menu.interview, Replied(2000, "1"))
     assert first.screen.text.startswith("Satisfied, of those who answered, 2026:")
+    asked = step(older, None, Dialled(0, "0" * 16, 7))  # still at its consent when they came out
+    seen = step(older, asked.interview, Replied(1000, "3"))
+    assert seen.screen.text == first.screen.text and seen.interview.disposition == RESULTS_ONLY
 
 
 def _complete(wave: Wave) -> Interview:

@@ -15,6 +15,7 @@ A file in tests/transcripts holds a header, then what the respondent does and wh
     figure gh_ah health 58 120
     did We hired nurses.        what the office says was done with them
     made up                     the release is a demonstration
+    weighted                    its figures are weighted
     asks by sms                 who completes is asked whether to text them the results
     quota sex_age respondent.sex,respondent.age female,18-34 2 female,35+ 0
                                 its name, its items, each cell and its target; a line a quota
@@ -124,7 +125,7 @@ _REMARK = re.compile(r"\s+#\s.*$")
 _SHOWN = ("CON ", "END ", "SMS ", "NO SMS")
 _HEADER = (
     "language", "languages", "order", "seed", "services", "extension", "budget", "shuffle", "keywords",
-    "parts", "quota", "results", "figure", "did", "made", "asks",
+    "parts", "quota", "results", "figure", "did", "made", "weighted", "asks",
 )  # fmt: skip
 _UNITS = {"min": 60, "h": 3600, "d": 86_400}
 
@@ -147,7 +148,7 @@ ARROWS = {
     ("language", "results"),
     ("item", "by_sms"), ("by_sms", "by_sms"), ("by_sms", "over"), ("item", "parting"),
     ("parting", "parting"), ("parting", "results"), ("parting", "over"),
-    ("visitor", "visitor"), ("visitor", "results"), ("visitor", "over"),
+    ("visitor", "visitor"), ("visitor", "results"), ("visitor", "over"), ("item", "results"),
     ("finished", "results"), ("resume", "results"), ("results", "results"), ("results", "which_region"),
     ("which_region", "which_region"), ("which_region", "results"), ("results", "closed"),
     ("results", "finished"), ("results", "item"), ("results", "parting"), ("results", "resume"),
@@ -198,8 +199,9 @@ class Transcript:
         }
         words = {x: words_of(wave.instrument, x, self.options.get("did", "")) for x in wave.languages}
         return Results(
-            wave.id, 1, self.options["results"], at.pop("national"), at, words, "made" in self.options
-        )
+            wave.id, 1, self.options["results"], at.pop("national"), at, words, "made" in self.options,
+            "weighted" in self.options, wave.owner,
+        )  # fmt: skip
 
     def wave(self, instrument: Instrument) -> Wave:
         """The wave that the header describes."""

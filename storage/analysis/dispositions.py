@@ -53,7 +53,7 @@ OUTCOMES = (
     Outcome("quota_full", "4.8", "X", "eligible, but the quota was full"),
     Outcome("not_released", "", "", "in the sample, in a replicate that was not released"),
     Outcome("excluded", "", "", "in the sample, left out before any message"),
-    Outcome("results_only", "", "", "dialled for the results, and was not asked to take part"),
+    Outcome("results_only", "", "", "dialled for the results, and neither took part nor said no"),
 )
 BY_NAME = {outcome.name: outcome for outcome in OUTCOMES}
 #: Where somebody stands who has not come to an outcome yet.

@@ -23,7 +23,7 @@ has none to an interview, because its end may be reported for a dial that never 
 
 Which answers count: `interview.counted`, one interview a respondent and wave, see `standing.py`.
 Dispositions: in_progress, complete, refusal, ineligible, quota_full (AAPOR 4.8: its cell had all the
-completes it wants), results_only (never asked to take part),
+completes it wants), results_only (came for the results alone),
 withdrawn from what happened; partial and break_off from a sweep of what was not
 resumed in time (`record.close_unfinished`).
 """
