@@ -132,7 +132,7 @@ def serve() -> None:
         live_days=settings.live_days,
         staff_token=settings.staff_token,
         analysts=analysts.results_api(settings, waves[0]),
-        results=analysts.public_pages(settings, waves[0]),
+        results=analysts.public_pages(settings, waves),
         releases=settings.releases_dir,
     )
     config = uvicorn.Config(

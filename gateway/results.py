@@ -3,7 +3,8 @@
     /results                         the release issued last, in the reader's language; ?service=, ?by=
     /results/{wave}/{version}        one release, for good
     /results/{wave}/{version}/{file} its files
-    /open-data                       licence, citation, versions, checksums
+    /open-data                       licence, citation, versions; the files and checksums of the newest
+    /open-data/{wave}/{version}      the same with those of another release
     /open-data/catalogue.jsonld      the same for machines
 
 A page is made once for each release, service, breakdown and language and kept; making and compressing it
@@ -12,15 +13,12 @@ happens off the event loop, so that no hop waits for it.
 
 import asyncio
 import gzip
-import json
-import logging
 import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -28,21 +26,23 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from flows.instrument import Instrument
+from flows.wave import Wave
+from gateway.catalogue import catalogue
 from gateway.pages import HEADERS, static_versions, templates
 from gateway.pages.boundaries import Boundaries
 from gateway.pages.charts import CLASSES, LINE
 from gateway.pages.words import LANGUAGES, Words, language_of, words_of
 from gateway.published import Edition, Published
-from gateway.results_page import BREAKDOWNS, citation, view
+from gateway.results_page import BREAKDOWNS, citation, phone_of, view
 from storage.analysis.exports.dcat import MEDIA_TYPES
 from storage.analysis.labels import Labels, labels_of
 from storage.analysis.release import Release
 
-log = logging.getLogger("dial16.results")
-
 _PAGES_KEPT = 64
 _VERSIONS = 10  # the newest, on a page of results; all are under /open-data
 _PAGE_SECONDS = 300  # that a reader's browser, or a cache between, keeps a page without asking
+#: Licences that let anybody use, share and change the data, also commercially: CC BY, CC0.
+_FREE = re.compile(r"https?://(www\.)?creativecommons\.org/(licenses/by/|publicdomain/zero/)")
 _FOR_GOOD = "public, max-age=31536000, immutable"
 
 PUBLIC_HEADERS = {name: value for name, value in HEADERS.items() if name != "Cache-Control"} | {
@@ -52,7 +52,8 @@ PUBLIC_HEADERS = {name: value for name, value in HEADERS.items() if name != "Cac
 
 
 class ResultsPages:
-    """The pages, rendered from what is published. `address`: of this site on the web; "" = not known."""
+    """The pages, rendered from what is published. `address`: of this site on the web; "" = not known.
+    `waves`: that people can dial for results."""
 
     def __init__(
         self,
@@ -61,9 +62,11 @@ class ResultsPages:
         *,
         boundaries: Boundaries | None = None,
         address: str = "",
+        waves: Sequence[Wave] = (),
     ):
         self.published, self._instrument = published, instrument
         self._boundaries, self._address = boundaries, address.rstrip("/")
+        self._waves = waves
         self._where = f"{self._address}/results" if address else ""
         self._templates = templates()
         self._static = static_versions()
@@ -76,10 +79,7 @@ class ResultsPages:
     def results(self, wave: str, version: int, service: str, code: str, by: str = "") -> tuple[str, int]:
         """The page and its status; wave "": of the release issued last. `by`: whose trend is asked for."""
         editions = self.published.editions()
-        if not wave:
-            shown = next((e for e in editions if e.newest), None)
-        else:
-            shown = next((e for e in editions if (e.wave, e.version) == (wave, version)), None)
+        shown = _one(editions, wave, version)
         if shown is None or service not in {e.service for e in shown.national}:
             service = ""  # the first; so that nobody fills the shelf of kept pages with names of their own
         by = by if by in BREAKDOWNS else ""
@@ -105,7 +105,8 @@ class ResultsPages:
         page = self.render(
             "results.html", words, base if wave else "/results",
             v=made, r=release, edition=shown, editions=listed, more=len(editions) > len(listed), staff=False,
-            hidden=(),
+            phone=phone_of(self._waves, editions, shown),
+            named=set(self.published.sums(shown.wave, shown.version)),
             query={"service": made.service, **({"by": chosen.by} if chosen else {})},
         )  # fmt: skip
         return self._keep(key, page), 200
@@ -115,77 +116,53 @@ class ResultsPages:
         release: Release,
         service: str,
         path: str,
-        hidden: Sequence[tuple[str, ...]],
+        hidden: Mapping[tuple[str, str], int],
         words: Words,
         faults: Sequence[str] = (),
     ) -> str:
-        """The page as it would look if `release` were published, what it hides, with reasons, and the faults
-        for which it would be refused."""
+        """The page as it would look if `release` were published, how many figures it hides by mark and
+        reason, and the faults for which it would be refused."""
         made = view(release, (), service, self._instrument, self.labels(words), words, self._boundaries)
         return self.render(
-            "results.html", words, path, v=made, r=release, edition=None, editions=(), staff=True,
-            hidden=hidden, faults=faults, query=None,
+            "results.html", words, path, v=made, r=release, edition=None, editions=(), staff=True, phone=None,
+            named=(), hidden=hidden, faults=faults, query={"service": made.service},
         )  # fmt: skip
 
-    def open_data(self, code: str) -> str:
+    def open_data(self, wave: str, version: int, code: str) -> tuple[str, int]:
+        """The page of open data, with the files of one release, and its status; wave "": the one issued
+        last."""
         editions = self.published.editions()
-        key = ("open", code, _named(editions))
+        shown = _one(editions, wave, version)
+        key = ("open", shown and (shown.wave, shown.version), wave, code, _named(editions))
         if key in self._kept:
-            return self._kept[key]
+            return self._kept[key], 200
         words = words_of(code)
-        newest = next((e for e in editions if e.newest), None)
-        release = self.published.release(newest.wave, newest.version) if newest else None
-        files = []
-        if newest is not None:
-            folder = self.published.folder(newest.wave, newest.version)
-            sums = self.published.sums(newest.wave, newest.version)
-            files = [
-                (name, words.file(name), (folder / name).stat().st_size, digest)
-                for name, digest in sums.items()
-                if folder is not None and (folder / name).is_file()
-            ]
+        release = self.published.release(shown.wave, shown.version) if shown else None
+        if release is None:
+            page = self.render(
+                "results_none.html", words, "/open-data", editions=editions, asked=bool(wave), query={}
+            )
+            return page, 404 if wave else 200
+        folder = self.published.folder(release.wave, release.version)
+        files = [
+            (name, words.file(name), (folder / name).stat().st_size, digest)
+            for name, digest in self.published.sums(release.wave, release.version).items()
+            if folder is not None and (folder / name).is_file()
+        ]
         page = self.render(
-            "open_data.html", words, "/open-data",
-            r=release, editions=editions, files=files, query={},
-            citation=citation(release, words, self._where) if release else "",
+            "open_data.html", words, f"/open-data/{wave}/{version}" if wave else "/open-data",
+            r=release, editions=editions, files=files, named={name for name, *_ in files}, query={},
+            free=_FREE.match(release.licence) is not None, citation=citation(release, words, self._where),
         )  # fmt: skip
-        return self._keep(key, page)
+        return self._keep(key, page), 200
 
     def catalogue(self) -> str:
         """Every release as an entry of one DCAT catalogue."""
-        editions = self.published.editions()
-        key = ("catalogue", _named(editions))
-        if key in self._kept:
-            return self._kept[key]
-        entries: list[Any] = []
-        context: Any = {}
-        owner = ""
-        for edition in editions:
-            folder = self.published.folder(edition.wave, edition.version)
-            try:
-                entry = json.loads((folder / "dcat.jsonld").read_text("utf-8")) if folder else None
-            except (OSError, ValueError) as error:
-                log.error("%s/%d: dcat.jsonld: %s", edition.wave, edition.version, type(error).__name__)
-                continue
-            if entry is None:
-                continue
-            context = entry.pop("@context", context)
-            owner = owner or entry.get("dct:publisher", {}).get("foaf:name", "")
-            base = f"{self._address}/results/{edition.wave}/{edition.version}/"
-            if str(entry.get("@id", "")).startswith("."):  # published before the address was known
-                entry["@id"] = base
-                for file in entry.get("dcat:distribution", []):
-                    file["dcat:downloadURL"]["@id"] = base + file["dcat:downloadURL"]["@id"]
-            entries.append(entry)
-        catalogue = {
-            "@context": context,
-            "@id": f"{self._address}/open-data/catalogue.jsonld",
-            "@type": "dcat:Catalog",
-            "dct:title": {"@language": "en", "@value": "SDG indicator 16.6.2: releases"},
-            "dct:publisher": {"@type": "foaf:Organization", "foaf:name": owner},
-            "dcat:dataset": entries,
-        }
-        return self._keep(key, json.dumps(catalogue, ensure_ascii=False, indent=1) + "\n")
+        key = ("catalogue", _named(self.published.editions()))
+        if key not in self._kept:
+            owner = self._waves[0].owner if self._waves else ""
+            return self._keep(key, catalogue(self.published, self._address, owner))
+        return self._kept[key]
 
     def file(self, wave: str, version: int, name: str) -> tuple[Path, str] | None:
         """A file of a release and its digest; only files that were issued with it, and their checksums."""
@@ -199,13 +176,12 @@ class ResultsPages:
         return (path, digest) if digest is not None and path.is_file() else None
 
     def render(
-        self, template: str, words: Words, path: str, query: Mapping[str, str] | None, **values: object
+        self, template: str, words: Words, path: str, query: Mapping[str, str], **values: object
     ) -> str:
-        """A page. `query`: what its address keeps when the reader changes language; None: it has one."""
+        """A page. `query`: what its address keeps when the reader changes language."""
         others = [
-            (code, words_of(code)["language"], f"{path}?{urlencode({**(query or {}), 'lang': code})}")
+            (code, words_of(code)["language"], f"{path}?{urlencode({**query, 'lang': code})}")
             for code in LANGUAGES
-            if query is not None
         ]
         rendered: str = self._templates.get_template(template).render(
             static=self._static,
@@ -225,6 +201,11 @@ class ResultsPages:
         return page
 
 
+def _one(editions: Sequence[Edition], wave: str, version: int) -> Edition | None:
+    """That version; wave "": the newest of the wave issued last."""
+    return next((e for e in editions if ((e.wave, e.version) == (wave, version) if wave else e.newest)), None)
+
+
 def _named(editions: tuple[Edition, ...]) -> tuple[tuple[str, int], ...]:
     return tuple((e.wave, e.version) for e in editions)
 
@@ -240,7 +221,7 @@ def results_routes(pages: ResultsPages) -> list[BaseRoute]:
         version = request.path_params.get("version", 0)
         service = request.query_params.get("service", "")[:32]
         by = request.query_params.get("by", "")
-        page, status = await asyncio.to_thread(pages.results, wave, version, service, _language(request), by)
+        page, status = await asyncio.to_thread(pages.results, wave, version, service, language(request), by)
         return await _answer(request, page, "text/html; charset=utf-8", status)
 
     async def wave_only(request: Request) -> Response:
@@ -261,14 +242,16 @@ def results_routes(pages: ResultsPages) -> list[BaseRoute]:
                 "no such file in this release\n", 404, {**PUBLIC_HEADERS, "Content-Type": "text/plain"}
             )
         path, digest = found
+        # The quality report has its style inside, and nothing else: see storage/analysis/quality_page.py.
+        style = "style-src 'unsafe-inline'; " if path.suffix == ".html" else ""
         headers = {
             "ETag": f'"{digest}"', "Cache-Control": _FOR_GOOD, "X-Content-Type-Options": "nosniff",
-            "Content-Security-Policy": "default-src 'none'; sandbox",
+            "Content-Security-Policy": f"default-src 'none'; {style}sandbox",
         }  # fmt: skip
         if _is_known(request, headers["ETag"]):
             return Response(status_code=304, headers=headers)
         kind = MEDIA_TYPES.get(path.suffix, "text/plain")
-        shown = path.suffix in (".json", ".jsonld", ".md", ".yml", "")
+        shown = path.suffix in (".html", ".json", ".jsonld", ".md", ".yml", "")
         if kind.startswith("text/"):
             kind += "; charset=utf-8"
         return FileResponse(
@@ -277,10 +260,11 @@ def results_routes(pages: ResultsPages) -> list[BaseRoute]:
         )  # fmt: skip
 
     async def open_data(request: Request) -> Response:
-        page = await asyncio.to_thread(pages.open_data, _language(request))
-        return await _answer(request, page, "text/html; charset=utf-8")
+        wave, version = request.path_params.get("wave", ""), request.path_params.get("version", 0)
+        page, status = await asyncio.to_thread(pages.open_data, wave, version, language(request))
+        return await _answer(request, page, "text/html; charset=utf-8", status)
 
-    async def catalogue(request: Request) -> Response:
+    async def listed(request: Request) -> Response:
         return await _answer(request, await asyncio.to_thread(pages.catalogue), "application/ld+json")
 
     def route(path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
@@ -292,15 +276,22 @@ def results_routes(pages: ResultsPages) -> list[BaseRoute]:
         route("/results/{wave}/{version:int}", results),
         route("/results/{wave}/{version:int}/{name}", file),
         route("/open-data", open_data),
-        route("/open-data/catalogue.jsonld", catalogue),
+        route("/open-data/catalogue.jsonld", listed),
+        route("/open-data/{wave}/{version:int}", open_data),
     ]
 
 
-def _language(request: Request) -> str:
+def language(request: Request) -> str:
+    """The reader's."""
     return language_of(request.query_params.get("lang", ""), request.headers.get("accept-language", ""))
 
 
-#: Whether a reader takes gzip (RFC 9110, Accept-Encoding); a weight of 0 is a refusal.
+def takes_gzip(request: Request) -> bool:
+    """Whether the reader has answers compressed."""
+    return _TAKES_GZIP.search(request.headers.get("accept-encoding", "")) is not None
+
+
+#: Takes gzip (RFC 9110, Accept-Encoding); a weight of 0 is a refusal.
 _TAKES_GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))", re.IGNORECASE)
 
 
@@ -314,7 +305,7 @@ async def _answer(request: Request, text: str, kind: str, status: int = 200) -> 
     }
     if status == 200 and _is_known(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    if _TAKES_GZIP.search(request.headers.get("accept-encoding", "")):
+    if takes_gzip(request):
         squeezed = await asyncio.to_thread(_squeezed, text)
         return Response(squeezed, status, {**headers, "Content-Encoding": "gzip"})
     return Response(text, status, headers)

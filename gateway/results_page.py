@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from flows.instrument import Instrument
+from flows.wave import Wave
 from gateway.pages import charts
 from gateway.pages.boundaries import Boundaries
 from gateway.pages.words import Words
@@ -73,6 +74,14 @@ class Map:
     areas: tuple[Area, ...]
     width: int
     height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Phone:
+    """What to dial for the results. `at_once`: they come first; else they are in the menu of who answered."""
+
+    code: str
+    at_once: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +160,18 @@ def citation(release: Release, words: Words, address: str = "") -> str:
         f"{release.owner} ({release.issued[:4]}). {words['indicator']}. {words['wave']} {release.wave},"
         f" {words['version']} {release.version}, {words.date(release.issued)}.{where}"
     )
+
+
+def phone_of(waves: Sequence[Wave], editions: Sequence[Edition], shown: Edition) -> Phone | None:
+    """How a release is seen by dialling: with the wave that shows it there, see gateway/giving_back.py. None:
+    none does."""
+    out = {e.wave for e in editions}
+    for wave in waves:
+        first = next((name for name in (wave.id, *wave.sharing.earlier) if name in out), None)
+        if shown.newest and first == shown.wave:
+            keys = wave.sharing.extension
+            return Phone(f"{wave.code.removesuffix('#')}*{keys}#" if keys else wave.code, bool(keys))
+    return None
 
 
 def _margins(release: Release) -> str:

@@ -371,7 +371,7 @@ def test_weighted_by_design_is_not_unweighted(tmp_path: Path) -> None:
     folder = issue(tmp_path, (40, 30, 20, 10), probability_sample=True, design_weighted=True)
     release: Release = load_release(folder)
     assert release.design_weighted and not release.weighted and release.caution == DESIGN_ONLY
-    assert DESIGN_ONLY in json.loads((folder / "dcat.jsonld").read_text())["dct:description"]["@value"]
+    assert DESIGN_ONLY in json.loads((folder / "dcat.jsonld").read_text())["dct:description"][0]["@value"]
     for name in ("16-6-2.yml", "16-6-2_national.px", "release.json"):
         assert "nweighted" not in (folder / name).read_text("utf-8"), name
     issue(tmp_path, (40, 30, 20, 10), reason="Unweighted, by mistake.")

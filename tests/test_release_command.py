@@ -11,10 +11,15 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import insert, select, text, update
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from flows.instrument import Fault
 from gateway.commands.release import commands as release_commands
+from gateway.pages.words import words_of
+from gateway.published import Published
+from gateway.results import ResultsPages, results_routes
 from gateway.settings import Settings
 from storage.analysis.domains import OfficeFileError, Wealth
 from storage.analysis.making import draft, draw_of, make_release
@@ -99,6 +104,19 @@ def test_from_a_dry_run_to_a_second_version(data: Path) -> None:
         "Dial 16 0.1.0"
     )
     assert len(release.material) == 64
+    adapted = (ROOT / "flows" / instrument().id / "README.md").read_bytes()
+    assert (folder / "deviations.md").read_bytes() == adapted
+    words = words_of("fr")
+    assert [file.name for file in folder.iterdir() if not words.file(file.name)] == []
+    pages = ResultsPages(Published(data / "releases"), instrument())
+    for page, _ in (pages.results(WAVE, 1, "", "fr"), pages.open_data(WAVE, 1, "fr")):
+        assert f'href="/results/{WAVE}/1/deviations.md"' in page
+        assert f'href="/results/{WAVE}/1/quality.fr.html"' in page
+    report = TestClient(Starlette(routes=results_routes(pages))).get(f"/results/{WAVE}/1/quality.fr.html")
+    assert "content-disposition" not in report.headers and "<script" not in report.text
+    assert (
+        report.headers["content-security-policy"] == "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+    )
     crossed = {tuple(v for v, _ in e.domain) for e in release.estimates if len(e.domain) == 2}
     assert crossed == {("region", "sex"), ("sex", "age"), ("sex", "residence")}  # of deploy/release.toml
 

@@ -155,6 +155,26 @@ def test_the_catalogue_entry(tmp_path: Path) -> None:
     assert listed == {name: digest for name, digest in sums.items() if name != "dcat.jsonld"}
 
 
+@pytest.mark.parametrize(
+    ("contact", "has"),
+    [
+        ("+233 30 000-0016", {"vcard:hasTelephone": {"@id": "tel:+233300000016"}}),
+        ("0800 000 000", {"vcard:hasTelephone": {"@id": "tel:0800000000;phone-context=+233"}}),
+        ("info@office.example", {"vcard:hasEmail": {"@id": "mailto:info@office.example"}}),
+        ("desk 4, Accra", {"vcard:note": "desk 4, Accra"}),
+    ],
+)
+def test_the_catalogue_has_addresses_and_two_languages(
+    tmp_path: Path, contact: str, has: dict[str, object]
+) -> None:
+    entry = json.loads((issue(tmp_path, SMALL, contact=contact) / "dcat.jsonld").read_text("utf-8"))
+    point = entry["dcat:contactPoint"]
+    assert {k: v for k, v in point.items() if k not in ("@type", "vcard:fn")} == has
+    assert [t["@language"] for t in entry["dct:title"]] == ["en", "fr"]
+    assert "Non pondéré" in entry["dct:description"][1]["@value"]
+    assert all(d["dcat:accessURL"] == d["dcat:downloadURL"] for d in entry["dcat:distribution"])
+
+
 def test_a_revision_is_a_new_version(tmp_path: Path) -> None:
     made = SMALL
     first = issue(tmp_path, made)

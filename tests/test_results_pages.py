@@ -8,6 +8,7 @@ import gzip
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -29,6 +30,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
+from flows.fielding import Sharing
 from gateway.pages import charts
 from gateway.pages.boundaries import MapError, load_boundaries
 from gateway.pages.words import LANGUAGES, language_of, words_of
@@ -36,6 +38,7 @@ from gateway.published import Published
 from gateway.results import ResultsPages, results_routes
 from gateway.results_page import regions_of
 from storage.analysis.estimates import Domain, Estimate, blanked
+from storage.analysis.exports.dcat import CONTEXT
 from storage.analysis.labels import labels_of
 from storage.analysis.release import FILE, Release, as_json, load_release, percent
 from tests.results_material import ROOT, instrument, publish_again, publish_waves
@@ -450,12 +453,11 @@ def test_before_the_first_release(tmp_path: Path) -> None:
     client = TestClient(application(tmp_path))
     assert "No results have been published yet" in client.get("/results").text
     assert "No results have been published yet" in client.get("/open-data").text
-    assert client.get("/open-data/catalogue.jsonld").json()["dcat:dataset"] == []
+    catalogue = client.get("/open-data/catalogue.jsonld").json()
+    assert (catalogue["dcat:dataset"], catalogue["@context"]) == ([], CONTEXT)
 
 
 def test_a_damaged_release_takes_nothing_else_down(folder: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(folder / "releases", tmp_path / "releases")
     broken = tmp_path / "releases" / "pilot-2026" / "2" / "release.json"
     broken.chmod(0o644)
@@ -519,11 +521,80 @@ def test_the_catalogue_names_every_file_with_its_checksum(folder: Path, client: 
         assert address.startswith("https://results.example.org/results/pilot-2026/2/")
         got = client.get(address.removeprefix("https://results.example.org"))
         assert sha256(got.content).hexdigest() == file["spdx:checksum"]["spdx:checksumValue"]["@value"]
+        assert file["dcat:accessURL"]["@id"].startswith("https://results.example.org/results/pilot-2026/2/")
+    landing = entries["16-6-2/pilot-2026/2"]["dcat:landingPage"]["@id"]
+    assert client.get(landing.removeprefix("https://results.example.org"), follow_redirects=False).is_success
     page = client.get("/open-data").text
     sums = (folder / "releases/pilot-2026/2/SHA256SUMS").read_text()
     assert all(line.split()[0] in page for line in sums.splitlines())
     assert "https://creativecommons.org/licenses/by/4.0/" in page
     assert "https://results.example.org/results/pilot-2026/2" in page  # the citation
+
+
+def test_every_version_has_a_page_with_its_files(folder: Path, client: TestClient) -> None:
+    for wave, version in (("pilot-2024", 1), ("pilot-2026", 1), ("pilot-2026", 2)):
+        path = f"/open-data/{wave}/{version}"
+        assert f'href="{path}?lang=en#files"' in client.get("/open-data").text
+        assert f'href="{path}?lang=en#files"' in client.get(f"/results/{wave}/{version}").text
+        page = client.get(path).text
+        listed = re.findall(rf'<a href="/results/{wave}/{version}/([^"]+)">.*?</span>(\w{{64}})', page)
+        sums = (folder / "releases" / wave / str(version) / "SHA256SUMS").read_text().splitlines()
+        assert [f"{digest}  {name}" for name, digest in listed] == sums
+    assert client.get("/open-data/pilot-2026/9").status_code == 404
+
+
+def test_forty_releases_fit_the_page_of_open_data(folder: Path, tmp_path: Path) -> None:
+    whole = released(folder)
+    small = replace(whole, answers=(), estimates=tuple(e for e in whole.estimates if not e.domain))
+    more_waves(small, tmp_path / "releases", tuple(range(1987, 2026)))
+    shutil.copytree(folder / "releases/pilot-2026/2", tmp_path / "releases/pilot-2026/2")
+    page = TestClient(application(tmp_path)).get("/open-data?lang=fr")
+    assert page.text.count("fichiers et empreintes</a>") == 40 and "estimates.xlsx" in page.text
+    assert len(page.content) + (ROOT / "gateway/pages/static/results.css").stat().st_size < MOST_OCTETS
+
+
+@pytest.mark.parametrize(
+    ("licence", "free"),
+    [
+        ("https://creativecommons.org/licenses/by/4.0/", True),
+        ("http://creativecommons.org/publicdomain/zero/1.0/deed.fr", True),
+        ("https://creativecommons.org/licenses/by-nc-nd/4.0/", False),
+        ("https://office.example/terms?like=https://creativecommons.org/licenses/by/4.0/", False),
+    ],
+)
+def test_what_is_allowed_is_said_of_free_licences_only(
+    folder: Path, tmp_path: Path, licence: str, free: bool
+) -> None:
+    at = tmp_path / "releases/pilot-2026/1"
+    at.mkdir(parents=True)
+    (at / FILE).write_text(as_json(replace(released(folder), version=1, licence=licence)))
+    page = TestClient(application(tmp_path)).get("/open-data").text
+    assert ("also commercially" in page) is free
+    assert ("How the data may be used stands in the licence" in page) is not free
+
+
+@pytest.mark.parametrize(
+    ("extension", "earlier", "path", "dial"),
+    [
+        ("2", (), "/results/pilot-2026/2", "*384*16*2#"),
+        ("", (), "/results/pilot-2026/2", "*384*16#"),
+        ("2", (), "/results/pilot-2026/1", ""),  # not the newest
+        ("2", ("pilot-2024",), "/results/pilot-2024/1", ""),  # the wave has results of its own
+        ("2", ("none", "pilot-2026"), "/results?lang=fr", "*384*16*2#"),
+    ],
+)
+def test_the_page_says_what_to_dial(
+    folder: Path, extension: str, earlier: tuple[str, ...], path: str, dial: str
+) -> None:
+    from tests.stand_in import wave
+
+    ours = replace(wave(), id="pilot-2028" if "none" in earlier else "pilot-2026",
+                   sharing=Sharing(extension, earlier=earlier))  # fmt: skip
+    page = TestClient(application(folder, waves=[ours])).get(path).text
+    assert re.findall(r'<a class="dial" href="tel:([^"]+)">([^<]+)</a>', page) == (
+        [(dial.replace("#", "%23"), dial)] if dial else []
+    )
+    assert ("under “See results”" in page) is (dial == "*384*16#")
 
 
 def test_the_pages_carry_no_analysis_library() -> None:

@@ -1,6 +1,7 @@
 """Figures before their release: asked on the page, answered by a worker, kept in the book of questions."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -15,13 +16,17 @@ from starlette.responses import Response
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
-from gateway import jobs
+from gateway import jobs, staff_results
 from gateway.commands.release import commands as release_commands
+from gateway.pages.words import LANGUAGES, words_of
 from gateway.published import Published
 from gateway.results import ResultsPages
 from gateway.settings import Settings
 from gateway.staff_results import PATH, StaffResults, staff_results_routes
 from storage.analysis import queries, table
+from storage.analysis.disclosure import ALIKE, BEFORE, FEW_CHOSE, PARTNER, SMALL
+from storage.analysis.display import FEW, NO_BASE, PART, RELATIVE, WIDE
+from storage.analysis.labels import labels_of
 from storage.analysis.making import draft, make_release
 from storage.analysis.plan import load_plan
 from storage.analysis.release import ReleaseError
@@ -30,6 +35,7 @@ from storage.database import open_engine, writing
 from storage.models import Interview, QueryLog, table_of
 from tests.estimation_material import put
 from tests.results_material import OFFICE, instrument, people, publish_waves
+from tests.test_pages import MOST_OCTETS
 
 TOKEN = "a token of the tests"
 BY = "Ama Mensah"
@@ -83,17 +89,68 @@ def test_the_draft_of_a_wave_with_the_reason_of_everything_hidden(folder: Path, 
     assert "Not published. For staff" in page.text and "600 people answered" in page.text
     assert "Primary education</h2>" in page.text and f'href="{PATH}/{asked[0]}?service=health' in page.text
     assert page.headers["cache-control"] == "no-store"
-    for reason in ("fewer respondents than may be shown", "too few respondents to be reliable"):
-        assert f"<td>{reason}</td>" in page.text
     release, why, faults = queries.read_draft(str(found(engine, asked[0]).answer))
     assert faults == [] and "would not be published" not in page.text
     hidden = {(e.service, e.measure, e.domain) for e in release.estimates if e.mark in ("c", "u")}
     assert hidden == {(s, m, d) for s, m, d, *_ in why if len(d) < 2}
+    section = page.text[page.text.index('<section aria-labelledby="hidden">') :]
+    told = re.findall(r'<th scope="row">([^<]+)</th><td>([cu])</td><td>([\d,]+)</td>', section)
+    part = "one of the five attributes is hidden"
+    assert {(reason, mark): int(n.replace(",", "")) for reason, mark, n in told} == Counter(
+        (part if reason.endswith(" is hidden") else reason, mark) for *_, mark, reason in why
+    )
     assert all(e.share is None and e.positive == 0 for e in release.estimates if e.mark in ("c", "u"))
     assert len(release.answers) == 96 and all(a.figure.n % 5 == 0 for a in release.answers)
     assert "estimates.xlsx" not in page.text  # nothing to download
     ids = re.findall(r' id="([^"]+)"', page.text)
     assert len(ids) == len(set(ids))
+
+
+def test_hundreds_of_hidden_figures_are_a_page_of_their_own(folder: Path, engine: Engine) -> None:
+    """Every one is on it, in both languages; neither it nor the draft is long before it is squeezed."""
+    id = queries.ask(engine, "draft", "next", BY)
+    answer(engine, folder, id)
+    _, why, _ = queries.read_draft(found(engine, id).answer)
+    assert len(why) > 800
+    client = client_of(folder, engine, [])
+    for code in LANGUAGES:
+        labels = labels_of(instrument(), code)
+        for path in ("", "/hidden"):
+            page = client.get(f"{PATH}/{id}{path}?lang={code}")
+            assert len(page.content) < MOST_OCTETS and f'<html lang="{code}">' in page.text
+            assert page.headers["content-encoding"] == "gzip"
+        listed = [
+            who
+            for count, names in re.findall(r", (\d+)\)</dt><dd>(.*?)</dd>", page.text)
+            if len(names.split("; ")) == int(count)
+            for who in names.split("; ")
+        ]
+        assert Counter(listed) == Counter(labels.domain(domain) for _, _, domain, *_ in why)
+    assert "moins de répondants" in page.text and "fewer" not in page.text and " is " not in page.text
+    assert client.get(f"{PATH}/{'0' * 32}/hidden").status_code == 404
+
+
+def test_every_reason_to_hide_has_its_french() -> None:
+    reasons = (SMALL, ALIKE, PARTNER, BEFORE, FEW_CHOSE, NO_BASE, FEW, WIDE, RELATIVE, PART)
+    states = (queries.WAITING, queries.RUNNING, queries.DONE, queries.REFUSED, queries.FAILED)
+    known = words_of("fr").says
+    assert [text for text in (*reasons, *states) if text not in known] == []
+    source = Path(staff_results.__file__).read_text("utf-8")
+    assert [s for s in re.findall(r'return "", "([^"]+)"', source) if s not in known] == []
+
+
+def test_only_variables_of_the_release_are_offered(folder: Path, engine: Engine) -> None:
+    """The release has no wealth score; so in French."""
+    asked: list[str] = []
+    client = client_of(folder, engine, asked)
+    page = client.get(PATH, headers={"Accept-Language": "fr"}).text
+    menu = page[page.index('<select name="first">') :].split("</select>")[0]
+    names = ["–", "Sexe", "Âge", "Région", "Milieu de résidence", "Handicap"]
+    assert re.findall(r"<option[^>]*>([^<]+)", menu) == names and "Calculer le tableau" in page
+    form = {"kind": "query", "wave": "pilot-2024", "measure": "health/overall", "by": BY, "first": "wealth"}
+    refused = client.post(f"{PATH}?lang=fr", data=form)
+    assert refused.status_code == 400 and asked == []
+    assert "Choisissez deux variables différentes que la publication" in refused.text
 
 
 def found(engine: Engine, id: str) -> queries.Asked:
@@ -113,7 +170,7 @@ def test_a_table_beside_a_release_and_its_line_in_the_book(folder: Path, engine:
     assert [tuple(v for v, _ in e.domain) for e in figures] == [("sex", "residence")] * 4
     assert len(re.findall(r'<tr><th scope="row">', page)) == 4
     assert "Female, Town or city" in page and "modelled as if" in page and version == 1
-    assert caution in page
+    assert "describe those who answered" in page and caution.startswith("Unweighted")
     book = client.get(PATH).text
     assert BY in book and "Health care, overall satisfaction by Sex and Residence" in book
     with engine.connect() as db:

@@ -11,6 +11,7 @@ from gateway.commands.exporting import SNAPSHOTS_FOLDER
 from gateway.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from flows.wave import Wave
@@ -78,19 +79,19 @@ def results_api(settings: Settings, wave: "Wave") -> "Analysts | None":
     )  # fmt: skip
 
 
-def public_pages(settings: Settings, wave: "Wave") -> "ResultsPages":
-    """Results and open data, from the releases' folder. Raises MapError."""
+def public_pages(settings: Settings, waves: "Sequence[Wave]") -> "ResultsPages":
+    """Results and open data, from the releases' folder, and what to dial for them. Raises MapError."""
     from gateway.pages.boundaries import load_boundaries
     from gateway.published import Published
     from gateway.results import ResultsPages
     from gateway.results_page import regions_of
 
-    boundaries = (
-        load_boundaries(settings.map_file, regions_of(wave.instrument)) if settings.map_file else None
-    )
+    instrument = waves[0].instrument
+    boundaries = load_boundaries(settings.map_file, regions_of(instrument)) if settings.map_file else None
     return ResultsPages(
-        Published(settings.releases_dir), wave.instrument, boundaries=boundaries, address=settings.web_address
-    )
+        Published(settings.releases_dir), instrument, boundaries=boundaries, address=settings.web_address,
+        waves=waves,
+    )  # fmt: skip
 
 
 # ---------------------------------------------------------------- in workers

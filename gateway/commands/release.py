@@ -58,6 +58,7 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
         from datetime import UTC, datetime
 
         from storage.analysis import making
+        from storage.analysis.deviations import deviations_of
         from storage.analysis.differencing import in_short
         from storage.analysis.material import material_of
         from storage.analysis.plan import checked_cross, load_plan
@@ -119,7 +120,7 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
         final = None if made_up else final_weights(engine, instrument, name, plan, made.draw)
         if material_of(engine, instrument, name, plan.wealth, made.draw, simulated) != made.material:
             raise ReleaseError(f"wave {name}: answers came in meanwhile; make the release again")
-        beside = public_files(
+        beside = deviations_of(instrument) | public_files(
             report.quality, instrument, plan.rules,
             [*(r.estimates for r in (*all_versions(out, name), *made.served.tables)), made.marked],
             earlier_reports(out, name),

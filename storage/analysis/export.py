@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine
 
 from flows.instrument import Instrument
 from storage.analysis.codebook import COLUMNS, codebook
+from storage.analysis.deviations import FILE, deviations_of
 from storage.analysis.exports.csv_files import safe
 from storage.analysis.exports.whole import remove_leftovers, whole_text
 from storage.analysis.views import interviews_wide, quoted
@@ -60,11 +61,11 @@ def export_csv(
         _write_rows(file, COLUMNS, rows)
     told("codebook.csv", len(rows), len(rows))
     written.append(folder / "codebook.csv")
-    source = deviations or Path(__file__).parents[2] / "flows" / instrument.id / "README.md"
-    if source.is_file():
-        with whole_text(folder / "deviations.md") as file:
-            file.write(source.read_text("utf-8"))
-        written.append(folder / "deviations.md")
+    told_of = {FILE: deviations.read_text("utf-8")} if deviations else deviations_of(instrument)
+    for name, text in told_of.items():
+        with whole_text(folder / name) as file:
+            file.write(text)
+        written.append(folder / name)
     return written
 
 

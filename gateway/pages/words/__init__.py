@@ -1,4 +1,4 @@
-"""The words of the public pages, a file a language, and how numbers are written in it."""
+"""The words of the results' pages, for everybody and for staff, by language, and how numbers are written."""
 
 import tomllib
 from collections.abc import Mapping
@@ -22,12 +22,17 @@ class Words:
     code: str
     texts: Mapping[str, str]
     files: Mapping[str, str]  # of a release: name or ending -> what it is
+    says: Mapping[str, str]  # what the program says of itself, from English: states, reasons
 
     def __getitem__(self, key: str) -> str:
         return self.texts[key]
 
     def say(self, key: str, **values: object) -> str:
         return self.texts[key].format(**values)
+
+    def said(self, text: str) -> str:
+        """What the program says in English, where this language has it; else as it is."""
+        return self.says.get(text, text)
 
     def share(self, percent: str) -> str:
         """ "64.7" -> 64.7% or 64,7 %; "" stays empty."""
@@ -56,8 +61,9 @@ class Words:
 def words_of(code: str) -> Words:
     """The words of one of LANGUAGES."""
     data = tomllib.loads((_HERE / f"results.{code}.toml").read_text("utf-8"))
-    files = data.pop("files")
-    return Words(code, data, files)
+    staff = tomllib.loads((_HERE / f"staff.{code}.toml").read_text("utf-8"))
+    files, said = data.pop("files"), staff.pop("said", {})
+    return Words(code, data | staff, files, said)
 
 
 def language_of(asked: str, accepted: str) -> str:

@@ -5,6 +5,7 @@ folder will be read, else relative to the file itself.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
@@ -21,7 +22,7 @@ MEDIA_TYPES = {
     ".md": "text/markdown",
     ".html": "text/html",
 }
-_CONTEXT = {
+CONTEXT = {
     "dcat": "http://www.w3.org/ns/dcat#",
     "dct": "http://purl.org/dc/terms/",
     "foaf": "http://xmlns.com/foaf/0.1/",
@@ -29,9 +30,11 @@ _CONTEXT = {
     "vcard": "http://www.w3.org/2006/vcard/ns#",
     "xsd": "http://www.w3.org/2001/XMLSchema#",
 }
+_TITLE_FR = "Indicateur ODD 16.6.2 : satisfaction de la dernière expérience des services publics"
 #: The indicator's metadata ask for data at least every two years.
 _EVERY = "http://publications.europa.eu/resource/authority/frequency/BIENNIAL"
 _COUNTRY = "http://publications.europa.eu/resource/authority/country/GHA"
+_CALLING = "+233"  # where a number without a country's code is dialled (RFC 3966, phone-context)
 
 
 def dcat(release: Release, files: Mapping[str, tuple[int, str]], address: str = "") -> str:
@@ -45,6 +48,7 @@ def dcat(release: Release, files: Mapping[str, tuple[int, str]], address: str = 
         return {
             "@type": "dcat:Distribution",
             "dct:title": name,
+            "dcat:accessURL": {"@id": base + quote(name)},  # mandatory in DCAT-AP; a file is its own access
             "dcat:downloadURL": {"@id": base + quote(name)},
             "dcat:mediaType": MEDIA_TYPES.get(suffix, "application/octet-stream"),
             "dcat:byteSize": {"@type": "xsd:nonNegativeInteger", "@value": str(size)},
@@ -57,21 +61,22 @@ def dcat(release: Release, files: Mapping[str, tuple[int, str]], address: str = 
         }
 
     entry = {
-        "@context": _CONTEXT,
+        "@context": CONTEXT,
         "@id": base or "./",
         "@type": "dcat:Dataset",
         "dct:identifier": f"16-6-2/{release.wave}/{release.version}",
-        "dct:title": {"@language": "en", "@value": f"{release.title}, wave {release.wave}"},
-        "dct:description": {
-            "@language": "en",
-            "@value": f"Shares of people satisfied with public services. {release.caution}".strip(),
-        },
+        "dct:title": in_words(f"{release.title}, wave {release.wave}", f"{_TITLE_FR}, vague {release.wave}"),
+        "dct:description": in_words(
+            f"Shares of people satisfied with public services. {release.caution}".strip(),
+            f"Parts de personnes satisfaites des services publics. {_caution_fr(release)}".strip(),
+        ),
         "dct:publisher": {"@type": "foaf:Organization", "foaf:name": release.owner},
         "dcat:contactPoint": {
             "@type": "vcard:Organization",
             "vcard:fn": release.owner,
-            "vcard:hasTelephone": release.contact,
+            **_reached(release.contact),
         },
+        "dcat:landingPage": {"@id": base.removesuffix("/") or "./"},
         "dct:license": {"@id": release.licence},
         "dct:issued": {"@type": "xsd:date", "@value": release.issued},
         "dct:modified": {"@type": "xsd:date", "@value": release.issued},
@@ -90,3 +95,37 @@ def dcat(release: Release, files: Mapping[str, tuple[int, str]], address: str = 
             "dcat:endDate": {"@type": "xsd:gYear", "@value": years[-1]},
         }
     return json.dumps(entry, ensure_ascii=False, indent=1) + "\n"
+
+
+def in_words(english: str, french: str) -> list[dict[str, str]]:
+    """A text in both languages of the pages."""
+    return [{"@language": "en", "@value": english}, {"@language": "fr", "@value": french}]
+
+
+def _reached(contact: str) -> dict[str, object]:
+    """The contact as vCard has it, whose telephones and mailboxes are addresses (RFC 3966, RFC 6068)."""
+    number = re.sub(r"[\s().-]", "", contact)
+    if re.fullmatch(r"\+[0-9]{3,15}", number):
+        return {"vcard:hasTelephone": {"@id": f"tel:{number}"}}
+    if re.fullmatch(r"[0-9]{3,15}", number):
+        return {"vcard:hasTelephone": {"@id": f"tel:{number};phone-context={_CALLING}"}}
+    if re.fullmatch(r"[^@\s]+@[^@\s]+", contact):
+        return {"vcard:hasEmail": {"@id": f"mailto:{quote(contact, safe='@')}"}}
+    return {"vcard:note": contact}
+
+
+def _caution_fr(release: Release) -> str:
+    """`Release.caution` in French."""
+    said = ["Démonstration : réponses inventées."] if release.simulated else []
+    if not release.weighted:
+        said.append(
+            "Pondéré selon le seul plan de sondage, non sur la population."
+            if release.design_weighted
+            else "Non pondéré : décrit celles et ceux qui ont répondu."
+        )
+    if not release.probability_sample:
+        said.append(
+            "Pas un échantillon aléatoire : les répondants ont choisi de participer. Les intervalles sont "
+            "modélisés comme s'ils avaient été tirés au sort."
+        )
+    return " ".join(said)
