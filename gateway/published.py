@@ -32,6 +32,7 @@ class Edition:
     interviews: int
     weighted: bool  # to the population
     simulated: int
+    questionnaires: frozenset[str]
     period: str
     national: tuple[Estimate, ...]
     groups: tuple[Estimate, ...]  # overall satisfaction by one variable, of every service
@@ -113,11 +114,21 @@ def _summary(release: Release) -> Edition:
     return Edition(
         wave=release.wave, version=release.version, issued=release.issued, reason=release.reason,
         interviews=release.interviews, weighted=release.weighted, simulated=release.simulated,
+        questionnaires=release.questionnaires,
         period=max((e.period for e in release.estimates), default=""),
         national=tuple(e for e in release.estimates if not e.domain),
         groups=tuple(e for e in release.estimates if e.measure == OVERALL and len(e.domain) == 1),
         newest=False,
     )  # fmt: skip
+
+
+def comparable(editions: Sequence[Edition], release: Release) -> list[Edition]:
+    """Those that may stand in a trend with it: on its questionnaire, and not made up unless it is."""
+    return [
+        e
+        for e in editions
+        if e.questionnaires == release.questionnaires and (release.simulated or not e.simulated)
+    ]
 
 
 def trend(editions: Sequence[Edition], service: str, measure: str) -> list[tuple[Edition, Estimate]]:

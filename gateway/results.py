@@ -39,7 +39,7 @@ from storage.analysis.labels import Labels, labels_of
 from storage.analysis.release import Release
 
 _PAGES_KEPT = 64
-_VERSIONS = 10  # the newest, on a page of results; all are under /open-data
+_VERSIONS = 6  # the newest, on a page of results; all are under /open-data
 _PAGE_SECONDS = 300  # that a reader's browser, or a cache between, keeps a page without asking
 #: Licences that let anybody use, share and change the data, also commercially: CC BY, CC0.
 _FREE = re.compile(r"https?://(www\.)?creativecommons\.org/(licenses/by/|publicdomain/zero/)")

@@ -11,7 +11,7 @@ from flows.wave import Wave
 from gateway.pages import charts
 from gateway.pages.boundaries import Boundaries
 from gateway.pages.words import Words
-from gateway.published import Edition
+from gateway.published import Edition, comparable
 from gateway.results_answers import AnswersFigure, answers_figure
 from gateway.results_table import Line, line_of, reasons, why_hidden
 from gateway.results_trend import TrendFigure, trend_figure
@@ -132,6 +132,7 @@ def view(
         if rows:
             drawn = charts.chart(rows, national, ordered=not has_order)
             figures.append(_figure(variable, "dots", drawn, rows, national, labels.service(service), words))
+    breakdowns = {f.id: f.title for f in figures[1:]}
     mean = by_place.get((service, ATTRIBUTES, ()))
     if mean is not None:
         row = line_of(words["mean_row"], mean, words, whole=True)
@@ -147,7 +148,7 @@ def view(
         mean=line_of("", mean, words) if mean else Line("", "", "", "", "", True),
         mean_why=why_hidden(mean, words) if mean else words["why_u"],
         map=_map(release, service, instrument, labels, boundaries),
-        trend=trend_figure(editions, service, labels, words, {f.id: f.title for f in figures[1:]}, by),
+        trend=trend_figure(comparable(editions, release), service, labels, words, breakdowns, by),
         margins=_margins(release),
         citation=citation(release, words, address),
     )

@@ -246,20 +246,25 @@ def test_options_of_one_code_share_a_cell_and_hidden_ones_are_said(folder: Path,
 
 
 def test_old_waves_leave_the_page_and_unraked_ones_carry_a_star(folder: Path, tmp_path: Path) -> None:
-    """Fourteen waves, the last but one weighted by the draw alone."""
-    out, periods = tmp_path / "releases", tuple(range(2013, 2027))
+    """Sixteen waves: one a demonstration, one on another questionnaire, one weighted by the draw alone."""
+    out, periods = tmp_path / "releases", tuple(range(2011, 2027))
     more_waves(released(folder), out, periods)
-    at = out / "pilot-2025/1" / FILE
-    at.write_text(as_json(replace(load_release(at.parent), weighted=False, design_weighted=True)))
+    for period, changed in (
+        (2025, {"weighted": False, "design_weighted": True}),
+        (2024, {"simulated": 5}),
+        (2023, {"instrument": "other@1"}),
+    ):
+        at = out / f"pilot-{period}/1" / FILE
+        at.write_text(as_json(replace(load_release(at.parent), **changed)))
     client = TestClient(application(tmp_path))
     page = client.get("/results?by=region").text
     heads = re.findall(r'<th scope="col">(20\d\d\*?)</th>', page)
-    assert heads == [*map(str, periods[4:-2]), "2025*", "2026"]
+    assert heads == [*map(str, range(2015, 2023)), "2025*", "2026"]
     assert "the 10 newest waves" in page and "marked * are not weighted to the population" in page
     versions = page[page.index('<ul class="versions">') :].split("</ul>")[0]
-    assert versions.count("<li>") == 10 and "/open-data?lang=en#versions" in page
+    assert versions.count("<li>") == 6 and "/open-data?lang=en#versions" in page
     assert "pilot-2013/1" in client.get("/results/pilot-2013/1").text
-    assert client.get("/open-data").text.count("First version.") == 14
+    assert client.get("/open-data").text.count("First version.") == 16
     style = (ROOT / "gateway/pages/static/results.css").stat().st_size
     for address in ("/results?by=region&lang=fr", "/results?lang=fr"):
         assert len(client.get(address).content) + style < MOST_OCTETS

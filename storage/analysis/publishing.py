@@ -9,6 +9,7 @@
         sdmx_un.*, sdmx_gss.*   where the office has put its structure files: see docs/releases.md
         quality.json, .html     how good the data are, where that was asked for; .fr.html in French
         dcat.jsonld             the catalogue entry
+        deviations.md           what differs from the official questionnaire, where the caller gives it
         CHANGELOG.md            every version of this wave and why it was made
         SHA256SUMS              checksum of every other file
 
@@ -280,7 +281,7 @@ def _other_years(out: Path, release: Release) -> list[Release]:
     by_year: dict[str, Release] = {}
     for wave in waves(out):
         other = latest(out, wave) if wave != release.wave else None
-        if other is None or _questionnaires(other) != _questionnaires(release):
+        if other is None or other.questionnaires != release.questionnaires:
             continue
         if other.simulated and not release.simulated:
             continue
@@ -291,10 +292,6 @@ def _other_years(out: Path, release: Release) -> list[Release]:
         replace(r, estimates=tuple(e for e in r.estimates if e.period == year), answers=())
         for year, r in sorted(by_year.items())
     ]
-
-
-def _questionnaires(release: Release) -> set[str]:
-    return {reference.partition("@")[0] for reference in release.instrument.split()}
 
 
 def _digest(raw: bytes) -> str:

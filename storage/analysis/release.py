@@ -81,6 +81,11 @@ class Release:
     fewest: int = 0  # respondents that a margin's category needed; 0: not said, in files of older software
 
     @property
+    def questionnaires(self) -> frozenset[str]:
+        """Ids of the instruments, in whatever version: figures of others are of other questions."""
+        return frozenset(reference.partition("@")[0] for reference in self.instrument.split())
+
+    @property
     def caution(self) -> str:
         """What has to stand beside every figure."""
         said = [DEMONSTRATION] if self.simulated else []

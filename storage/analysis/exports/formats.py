@@ -14,6 +14,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from flows.instrument import Instrument
+from storage.analysis.deviations import deviations_of
 from storage.analysis.exports.csv_files import write_csv
 from storage.analysis.exports.data_package import digest, write_data_package
 from storage.analysis.exports.ddi import write_ddi
@@ -99,6 +100,9 @@ def export_files(
         making = Path(place) / "files"
         making.mkdir()
         files = [path for name in wanted for path in EXPORTS[name](data, making, told)]
+        for name, text in deviations_of(instrument).items():
+            (making / name).write_text(text, "utf-8")
+            files.append(making / name)
         read_me = making / README
         read_me.write_text(markdown(data, [path.name for path in files]), "utf-8")
         files.append(read_me)
