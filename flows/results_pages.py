@@ -78,9 +78,9 @@ def region_names(results: Results, language: str) -> tuple[str, ...]:
 def results_text(results: Results, language: str, region: str) -> str:
     """All in one text: the region's figures where it is known and has any, else the national ones.
 
-    A text stands alone, so it names the office and says what the brackets hold: in one part beside the
-    figures, where the name is no longer than most. One too long for two parts beside the line on what was
-    done is left out; and figures that are made up are no office's.
+    A text stands alone, so it names the office and says what the brackets hold: in the one part of the
+    figures, where the name is no longer than "Ghana Statistical Service"; a longer one may cost a second
+    part, and one too long for two is left out. Figures that are made up are no office's.
     """
     words = results.words_in(language)
     known = any(figure.shown for figure in results.regions.get(region, {}).values())

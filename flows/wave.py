@@ -316,7 +316,7 @@ def _read_sharing(data: Mapping[str, Any], fault: _Told) -> Sharing:
     given = data.get("results", {})
     extension, earlier = given.get("extension", ""), given.get("earlier", [])
     if extension and not _EXTENSION.match(extension):
-        fault("results.extension", 'must be 1 to 4 digits in quotation marks, such as "2" for *384*16*2#')
+        fault("results.extension", 'must be 1 to 4 digits in quotation marks, such as "9" for *384*16*9#')
     if extension and data.get("extension", "address") != "address":
         fault("results.extension", 'keys dialled with the code are answers here; set extension = "address"')
     if given.get("by_sms") and not data.get("sms_sender"):

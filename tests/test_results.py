@@ -108,8 +108,8 @@ def test_figures_weighted_to_the_population_or_by_the_draw_are_told_as_estimates
     for kind in ({"weighted": True}, {"weighted": False, "design_weighted": True}):
         change(path, **kind)
         national, region, _ = (text for _, text in results_pages(found(releases), "en", "gh_aa", 160))
-        assert national.startswith("Satisfied, estimate for all users, 2026:\nHealth 61.5% (1240)\n")
-        assert region.startswith("Satisfied, estimate for all users, Greater Accra 2026:\n")
+        assert national.startswith("Satisfied, estimate from answers, 2026:\nHealth 61.5% (1240)\n")
+        assert region.startswith("Satisfied, estimate from answers, Greater Accra 2026:\n")
         assert "of those who answered" not in national + region
 
 
@@ -140,7 +140,7 @@ def test_a_text_names_the_office_and_says_what_the_brackets_hold_in_one_part(lan
 def test_the_first_screen_of_a_newcomer_offers_the_results(language: str) -> None:
     """Of the wave as delivered, whole and on the usual screen: who asks, both answers, the results."""
     shipped = load_wave(HERE.parent / "deploy" / "wave.toml", INSTRUMENT)
-    assert shipped.sharing.extension == "2"  # *384*16*2#
+    assert shipped.sharing.extension == "9"  # *384*16*9#
     wave = replace(shipped, languages=(language,), results=found())
     words = INSTRUMENT.languages[language]
     consent = [*words.options["consent"].values(), words.prompts["see_results"]]

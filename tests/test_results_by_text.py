@@ -42,11 +42,11 @@ ASKED = (
     "1 Yes, text me\n2 No, thank you"
 )
 NATIONAL = (
-    "Ghana Statistical Service, 2026: satisfied (answers)\nHealth 61.5% (1240)\n"
+    "Ghana Statistical Service, 2026: satisfied (of answers)\nHealth 61.5% (1240)\n"
     "Primary 70.2% (805)\nSecondary 66% (640)\nOffices 48.9% (915)\nWhat we did: More nurses at 40 clinics."
 )
 OUR_REGION = (
-    "Ghana Statistical Service, Greater Accra 2026: satisfied (answers)\nHealth 64% (310)\n"
+    "Ghana Statistical Service, Greater Accra 2026: satisfied (of answers)\nHealth 64% (310)\n"
     "Primary 71% (205)\nToo few answers: Secondary, Offices\nWhat we did: More nurses at 40 clinics."
 )
 DUE_NOW = {DUE, SENDING}
