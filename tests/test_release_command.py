@@ -23,11 +23,11 @@ from gateway.results import ResultsPages, results_routes
 from gateway.settings import Settings
 from storage.analysis.domains import OfficeFileError, Wealth
 from storage.analysis.making import draft, draw_of, make_release
-from storage.analysis.material import material_of
+from storage.analysis.material import material_before, material_of
 from storage.analysis.plan import ReleasePlan, load_plan
 from storage.analysis.publishing import verify
 from storage.analysis.quality import quality
-from storage.analysis.release import ReleaseError, all_versions, load_release
+from storage.analysis.release import FILE, ReleaseError, all_versions, as_json, load_release
 from storage.analysis.table import table_16_6_2
 from storage.database import open_engine, reading, writing
 from storage.models import Campaign, Interview, ReleasedVersion, SampleNumber, table_of
@@ -123,10 +123,16 @@ def test_from_a_dry_run_to_a_second_version(data: Path) -> None:
     silent = run(data, "make", "--margins", "margins.csv")
     assert silent.returncode == 1 and "say why there is to be another one, with --reason" in silent.stderr
     assert len(all_versions(data / "releases", WAVE)) == 1
+    engine = open_engine(f"sqlite:///{data / 'dial16.sqlite3'}")
+    was = material_before(engine, instrument(), WAVE)  # as earlier software had named the same interviews
+    engine.dispose()
+    (folder / FILE).chmod(0o644)
+    (folder / FILE).write_text(as_json(replace(release, material=was)), "utf-8")
     again = run(data, "make", "--cross", "region,residence", "--reason", "Another cross.")
     assert again.returncode == 0, again.stderr
     second = load_release(data / "releases" / WAVE / "2")
-    assert not second.weighted and second.material == release.material
+    assert not second.weighted and second.material == release.material != was
+    (folder / FILE).write_text(as_json(release), "utf-8")
     assert "unweighted" in again.stdout
 
     listed = run(data, "list").stdout.splitlines()

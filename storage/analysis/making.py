@@ -20,7 +20,7 @@ from storage.analysis.disclosure import key, rounded
 from storage.analysis.display import decimals
 from storage.analysis.estimates import Answer, Estimate
 from storage.analysis.labels import labels_of
-from storage.analysis.material import material_of
+from storage.analysis.material import as_today, material_before, material_of
 from storage.analysis.plan import ReleasePlan
 from storage.analysis.publishing import LICENCE, About, Sdmx, publish
 from storage.analysis.release import ReleaseError
@@ -91,6 +91,10 @@ def draft(
     draw = planned_draw(engine, wave, plan)
     for _ in range(_TRIES):
         material = material_of(engine, instrument, wave, plan.wealth, draw, simulated)
+        was = ""
+        if any(r.material not in ("", material) for r in before):
+            was = material_before(engine, instrument, wave, plan.wealth, draw, simulated)
+            before = as_today(before, material, was)
         there = tables_out(before, material)  # also what this version leaves out can be subtracted from it
         more = sorted({(a, b) for *_, ((a, _), (b, _)) in there} - set(plan.crosses))
         table = table_16_6_2(
@@ -123,7 +127,7 @@ def draft(
     if told is not None:
         told("applying the rules", 1, 1)
     answers = released.marked_answers(table.answers, marked, plan.rules, before)
-    served = Served(tuple(given), out_too, lambda: _next(engine, out, wave, seen))
+    served = Served(tuple(given), out_too, lambda: _next(engine, out, wave, seen), was)
     leaving = [rounded(e, decimals(e, plan.rules.display), plan.rules.disclosure) for e in marked]
     options = released.leaving(answers, plan.rules)
     faults = publishing_faults(leaving, options, material, before)

@@ -6,6 +6,8 @@ blocks given and the marks of the answers, and the wealth score: one with other 
 fifths. Who dials again to see the results, refuses or stops at the consent changes nothing.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha256
 
 from sqlalchemy import Engine, func, or_, select
@@ -13,12 +15,14 @@ from sqlalchemy import Engine, func, or_, select
 from flows.instrument import UNANSWERED, Instrument
 from storage.analysis.counted import counted
 from storage.analysis.domains import Wealth
+from storage.analysis.release import Release
 from storage.analysis.sheets import first_questions, read_groups, read_lines
 from storage.analysis.table import Draw
 from storage.database import reading
 from storage.models import Interview, table_of
 
 _PSEUDONYM = 32  # hex digits
+_ROWS = 20_000  # read at once
 
 
 def material_of(
@@ -55,3 +59,28 @@ def material_of(
                     seen.update(head + part)
                     head = b""
     return seen.hexdigest()
+
+
+def material_before(
+    engine: Engine,
+    instrument: Instrument,
+    wave: str,
+    wealth: Wealth | None = None,
+    draw: Draw | None = None,
+    simulated: bool = False,
+) -> str:
+    """The digest that earlier software gave the same interviews: over the rows of all that count, and their
+    versions. So it tells only as long as nobody of them has dialled again."""
+    c = table_of(Interview).c
+    seen = sha256(b"" if wealth is None else f"{wealth!r}\n".encode())
+    query = select(c.id, c.version, c.respondent).where(*counted(instrument, wave, simulated)).order_by(c.id)
+    with reading(engine) as db:
+        for rows in db.execute(query, execution_options={"yield_per": _ROWS}).partitions(_ROWS):
+            kept = [row for row in rows if draw is None or row.respondent in draw]
+            seen.update("".join(f"{row.id} {row.version}\n" for row in kept).encode())
+    return seen.hexdigest()
+
+
+def as_today(releases: Sequence[Release], material: str, before: str) -> list[Release]:
+    """`releases`, with today's digest where they have the one of earlier software. before: "" = not known."""
+    return [replace(r, material=material) if before and r.material == before else r for r in releases]

@@ -34,6 +34,7 @@ from storage.analysis.exports.figures import answers_csv, figures_csv, write_fig
 from storage.analysis.exports.sdmx import csv_1, csv_2, load_mapping, ml_2_1, rows_of
 from storage.analysis.exports.sdmx_structure import load_structure
 from storage.analysis.labels import Labels
+from storage.analysis.material import as_today
 from storage.analysis.release import (
     FILE,
     Margin,
@@ -125,7 +126,7 @@ def publish(
         check_reason(about.wave, earlier, reason)
     served = served or Served()
     crosses = {(e.domain[0][0], e.domain[1][0]) for e in estimates if len(e.domain) == 2}
-    before = laid_alike([*earlier, *served.tables], crosses)
+    before = as_today(laid_alike([*earlier, *served.tables], crosses), about.material, served.was)
     try:
         figures = make(estimates, rules or Rules(), before, about.material, served.known)
     except ValueError as error:

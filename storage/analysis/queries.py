@@ -304,7 +304,7 @@ def _computed(
 ) -> list[Estimate]:
     """A table that is not out, weighted as the release is: its caution will stand beside it."""
     from storage.analysis.making import planned_draw
-    from storage.analysis.material import material_of
+    from storage.analysis.material import as_today, material_before, material_of
     from storage.analysis.table import table_16_6_2
 
     version = f"version {released.version}"
@@ -318,6 +318,10 @@ def _computed(
         raise QueryRefused(
             f"{version} does not say that it is weighted by the sample's draw; ask after the next version"
         )
+    rest = instrument, query.wave, plan.wealth, draw, simulated
+    material = material_of(engine, *rest)
+    if released.material != material:  # perhaps by earlier software
+        released, *beside = as_today([released, *beside], material, material_before(engine, *rest))
     crosses = {
         (a, b) for *_, ((a, _), (b, _)) in tables_out(laid_alike([released, *beside]), released.material)
     }
@@ -328,7 +332,7 @@ def _computed(
         crosses=[(a, b) for a, b in sorted(crosses)], limits=plan.limits, fewest=plan.fewest,
         probability_sample=plan.probability_sample, draw=draw, simulated=simulated,
     )  # fmt: skip
-    material = material_of(engine, instrument, query.wave, plan.wealth, draw, simulated)
+    material = material_of(engine, *rest)  # again: answers may have arrived meanwhile
     return serve(query, released, table.estimates, material, beside)
 
 

@@ -40,6 +40,8 @@ class Served:
     known: tuple[Estimate, ...] = ()
     #: The version is put in its place within. Raises ComeBetween.
     turn: Callable[[], AbstractContextManager[object]] = nullcontext
+    #: The digest that earlier software gave the new version's interviews; "" = no version has another.
+    was: str = ""
 
 
 def served_ids(engine: Engine, wave: str) -> frozenset[str]:
