@@ -54,17 +54,22 @@ _PLACEHOLDER = re.compile(r"\{(\w*)\}")
 
 
 def load(folder: Path) -> Instrument:
-    """The instrument in `folder`. Raises InstrumentError listing every fault with file and key."""
+    """The instrument in `folder`, with what its README.md says of deviations from the official one.
+
+    Raises InstrumentError listing every fault with file and key.
+    """
     main = folder / "questionnaire.toml"
     if not main.is_file():
         raise InstrumentError([Fault(str(main), "-", "not found; an instrument needs this file")])
     sources: dict[str, str] = {}
-    for path in sorted(folder.glob("*.toml")):
+    told = folder / "README.md"
+    for path in (*sorted(folder.glob("*.toml")), *([told] if told.is_file() else ())):
         try:
             sources[path.name] = path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise InstrumentError([Fault(path.name, "-", f"cannot be read: {error}")]) from None
-    return parse(sources)
+    deviations = sources.pop(told.name, "")
+    return replace(parse(sources), deviations=deviations)
 
 
 def parse(sources: Mapping[str, str], *, fielded: bool = False) -> Instrument:

@@ -215,6 +215,7 @@ class Instrument:
     languages: Mapping[str, Language]
     sources: Mapping[str, str]  # file name -> text, as read
     digest: str  # of the sources: the same version must always be the same data
+    deviations: str = ""  # the README beside: what differs from the official questionnaire, and why
 
     @property
     def reference(self) -> str:

@@ -21,6 +21,7 @@ from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlencode
 
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -213,6 +214,13 @@ def _named(editions: tuple[Edition, ...]) -> tuple[tuple[str, int], ...]:
 # ---------------------------------------------------------------- routes
 
 
+class _Version(IntegerConvertor):
+    regex = "[0-9]{1,5}"  # as folders are called; Python reads no number of thousands of digits
+
+
+register_url_convertor("version", _Version())
+
+
 def results_routes(pages: ResultsPages) -> list[BaseRoute]:
     """The public pages' routes."""
 
@@ -273,11 +281,11 @@ def results_routes(pages: ResultsPages) -> list[BaseRoute]:
     return [
         route("/results", results),
         route("/results/{wave}", wave_only),
-        route("/results/{wave}/{version:int}", results),
-        route("/results/{wave}/{version:int}/{name}", file),
+        route("/results/{wave}/{version:version}", results),
+        route("/results/{wave}/{version:version}/{name}", file),
         route("/open-data", open_data),
         route("/open-data/catalogue.jsonld", listed),
-        route("/open-data/{wave}/{version:int}", open_data),
+        route("/open-data/{wave}/{version:version}", open_data),
     ]
 
 

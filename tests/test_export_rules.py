@@ -497,6 +497,12 @@ def test_a_folder_holds_one_export(engine: Engine, tmp_path: Path, monkeypatch: 
         with pytest.raises(ExportError, match=r"holds codebook.csv of another export .*give another folder"):
             export(engine, tmp_path / "out", variant, wave=wave)
     assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} == before
+    read_me = tmp_path / "out" / "README.md"
+    lines = read_me.read_text("utf-8").splitlines(keepends=True)
+    read_me.write_text("".join(x for x in lines if not x.startswith("- Of: ")))  # of earlier software
+    with pytest.raises(ExportError, match="of another export"):
+        export(engine, tmp_path / "out", PUBLIC)
+    export_files(engine, HOSTILE, Asked(SCIENTIFIC, "p"), KEY, tmp_path / "out", ["csv", "syntax"])
 
     real = os.replace
     renamed: list[Any] = []

@@ -448,6 +448,7 @@ def test_an_older_version_says_so_and_stays(client: TestClient) -> None:
         "/results/pilot-2026/9", "/results/none/1", "/results/..%2f..%2fetc/1", "/results/none",
         "/results/pilot-2026/1/none.csv", "/results/pilot-2026/1/..%2f..%2f..%2fdial16.sqlite3",
         "/results/pilot-2026/1/%2e%2e", "/results/pilot-2026/99/release.json",
+        f"/results/pilot-2026/{'9' * 5000}", f"/open-data/pilot-2026/{'9' * 5000}",
     ],
 )  # fmt: skip
 def test_what_was_not_published_is_not_found(client: TestClient, path: str) -> None:

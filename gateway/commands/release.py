@@ -50,7 +50,12 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
             bool, typer.Option("--all", help="With --dry-run: name every hidden figure, and every fault.")
         ] = False,
         simulated: Annotated[
-            bool, typer.Option("--simulated", help="With interviews made up here; every page says so.")
+            bool,
+            typer.Option(
+                "--simulated",
+                help="With interviews made up here; every page says so. On a wave of its own, for it"
+                " binds the next version.",
+            ),
         ] = False,
     ) -> None:
         """Publish a wave's figures as its next version, from answers to folder; or try it with --dry-run."""
