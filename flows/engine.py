@@ -51,7 +51,8 @@ The rules
     every last word (thanks, refusal, under age, receipt), in a closed wave, and at once for who dials with
     the keys for them. Three screens: the country, the respondent's region, what was done. Whose region is not
     known chooses one, which is no answer. Nothing there changes an answer, and looking is no activity
-    that keeps an interview from lapsing. By SMS: one text.
+    that keeps an interview from lapsing. If the wave closes while they are looked at instead of an answer
+    to the consent item, the way back does not ask it again, rule 14 notwithstanding. By SMS: one text.
 17. Who completes may be asked whether to text them the results (`Wave.sharing`); `ResultsWanted` says yes.
 
 Stages
@@ -106,6 +107,7 @@ from flows.interview import (
     RESULTS_ONLY,
     Interview,
     answered_marks,
+    asked_again,
     begins_anew,
     dump_interview,
     heard_when_closed,
@@ -125,7 +127,7 @@ __all__ = [
     "Dialled", "Effect", "Ended", "ErasureRequested", "Event", "Interview", "InvalidReply", "LanguageChosen",
     "MenuChosen", "ModeChanged", "PageTurned", "Replied", "ResponseGiven", "ResponseRetracted",
     "ResultsSeen", "ResultsWanted", "Resumed", "Screen", "Step", "WentBack", "WithdrawalAsked",
-    "answered_marks", "begins_anew", "dump_effect", "dump_interview", "heard_when_closed",
+    "answered_marks", "asked_again", "begins_anew", "dump_effect", "dump_interview", "heard_when_closed",
     "lapsed", "load_effect", "load_interview", "restore", "skip_reasons", "step",
 ]  # fmt: skip
 

@@ -12,6 +12,7 @@ from flows.events import (
     Ended,
     ErasureRequested,
     LanguageChosen,
+    MenuChosen,
     ModeChanged,
     ResponseGiven,
     ResponseRetracted,
@@ -33,6 +34,8 @@ LAPSED = "lapsed"
 QUOTA_FULL = "quota_full"
 #: Disposition of a dial that came for the results, and neither took part nor said no.
 RESULTS_ONLY = "results_only"
+#: From the results to the question whether to take part, in one session: `Resumed` is of a later dial.
+BACK_TO_QUESTION = MenuChosen("results", "back")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +140,7 @@ def _folded(wave: Wave, interview: Interview, effect: Effect) -> Interview:
             return replace(interview, answers=marked(item_id, UNANSWERED), disposition="")
         case CellsEntered():
             return replace(interview, disposition="")
-        case Resumed() if interview.disposition == RESULTS_ONLY:
+        case _ if interview.disposition == RESULTS_ONLY and asked_again(effect):
             return replace(interview, disposition="")
         case Ended(disposition):
             return replace(interview, disposition=disposition)
@@ -146,6 +149,11 @@ def _folded(wave: Wave, interview: Interview, effect: Effect) -> Interview:
             return replace(interview, answers=blank, numbers="", disposition="withdrawn", receipt=receipt)
         case _:
             return interview
+
+
+def asked_again(effect: Effect) -> bool:
+    """Whether it brings who had looked at the results only to the question whether to take part."""
+    return isinstance(effect, Resumed) or effect == BACK_TO_QUESTION
 
 
 def begins_anew(wave: Wave, interview: Interview, now: int) -> bool:

@@ -3,8 +3,8 @@
 Rules 16 and 17 in engine.py. What the screens show: results_pages.py.
 """
 
-from flows.events import ResultsSeen, ResultsWanted, Resumed
-from flows.interview import LAPSED, QUOTA_FULL, RESULTS_ONLY, consented, lapsed
+from flows.events import ResultsSeen, ResultsWanted
+from flows.interview import BACK_TO_QUESTION, LAPSED, QUOTA_FULL, RESULTS_ONLY, consented, lapsed
 from flows.reading import match_option
 from flows.results import region_of
 from flows.results_pages import (
@@ -128,7 +128,7 @@ def _leave(turn: Turn) -> Screen:
     turn.page, turn.region = 0, ""
     if turn.disposition == RESULTS_ONLY and not turn.wave.closed:
         turn.disposition = ""  # by way of the question whether to take part
-        turn.effects.append(Resumed(turn.at))
+        turn.effects.append(BACK_TO_QUESTION)
         return turn.go_to(turn.item)
     if turn.disposition == "withdrawn":
         return turn.part()

@@ -3,6 +3,7 @@
     released, not come, not invited    invitation
     not come since                     reminder, each `reminder_hours` after the last, `reminders` at most
     stopped half-way since             the same reminders, saying how many questions are left
+    only looked at the results         as if they had not come
     finished, refused, opted out, withdrawn, refused in another wave, ...    nothing more
     the last message did not arrive    nothing more: there is nothing to remind of
 
@@ -28,7 +29,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from flows.fielding import Contact
 from flows.gsm import parts
 from flows.instrument import InstrumentError, parse
-from flows.interview import most_left, restore
+from flows.interview import RESULTS_ONLY, most_left, restore
 from flows.screen import fixed_text
 from flows.wave import Wave
 from gateway.lookup import find_instrument
@@ -63,7 +64,8 @@ def look_at(
     def later(at: datetime | None) -> tuple[Look, str]:
         return Look(number.id, number.respondent, at), ""
 
-    if not number.contacts and number.interview is None:
+    came = number.interview is not None and number.disposition != RESULTS_ONLY
+    if not number.contacts and not came:
         return _write(number, INVITATION, 1, INVITATION, contact, now)
     last = number.contacts[-1] if number.contacts else None
     sent = sum(c.kind == REMINDER for c in number.contacts)
@@ -74,7 +76,8 @@ def look_at(
             return later(now + look_again)
         if last.state == FAILED or (last.state == CANCELLED and number.interview is None):
             return later(None)
-    touched = max(t for t in (last.at if last else None, number.last_at) if t is not None)
+    hop = number.last_at if came else None
+    touched = max(t for t in (last.at if last else None, hop) if t is not None)
     due = touched + timedelta(hours=contact.reminder_hours)
     if due > now:
         return later(due)

@@ -312,7 +312,7 @@ def _over_https(request: Request) -> bool:
 KIND_NAMES = dict(
     zip(
         KINDS,
-        ("complete", "partial", "in progress", "break-off", "refused", "not eligible"),
+        ("complete", "partial", "in progress", "break-off", "refused", "not eligible", "looked at results"),
         strict=True,
     )
 )

@@ -23,6 +23,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, and_, delete, exists, func, or_, select, true, update
 
+from flows.engine import RESULTS_ONLY
 from storage.database import Write, among, moments, reading, writing
 from storage.models import (
     UNFINISHED,
@@ -133,10 +134,12 @@ _CAMPAIGN_STATE = (
 )
 #: Its campaign does not run: not now, or not any more.
 HALTED = func.coalesce(_CAMPAIGN_STATE, RUNNING) != RUNNING
-#: An invitation to who has begun; a reminder to who has finished, or has gone on since.
+#: An invitation to who has begun; a reminder to who has finished, or has gone on since. Who has only looked
+#: at results has done none of it.
 _NEEDLESS = exists().where(
     _interview.c.respondent == _message.c.respondent,
     _interview.c.wave == _message.c.wave,
+    _interview.c.disposition != RESULTS_ONLY,
     or_(
         _message.c.kind == INVITATION,
         and_(

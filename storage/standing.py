@@ -25,8 +25,8 @@ from flows.engine import (
     ErasureRequested,
     LanguageChosen,
     ResponseGiven,
-    Resumed,
     WentBack,
+    asked_again,
 )
 from storage.entries import Hop
 from storage.models import BREAK_OFF, COMPLETE, IN_PROGRESS, PARTIAL, UNFINISHED, WITHDRAWN
@@ -77,7 +77,7 @@ class Standing:
             self.version = hop.version
             self.last_item, self.last_stage = hop.shown, hop.stage
             # The sweep was early: it goes on. The menu that a dial after the window shows is no going on.
-            goes_on = any(isinstance(e, Resumed | ResponseGiven | WentBack) for e in hop.effects)
+            goes_on = any(asked_again(e) or isinstance(e, ResponseGiven | WentBack) for e in hop.effects)
             if goes_on and self.disposition in (PARTIAL, BREAK_OFF):
                 self.disposition = IN_PROGRESS
         answered = ended = False
@@ -96,19 +96,25 @@ class Standing:
                         self.consented_at, self.consent_version = hop.at, effect.version
                 case Ended():
                     ended = True
-                    # Who has said no and came back for the results alone has still said no.
-                    now = effect.disposition != RESULTS_ONLY, hop.version
-                    if now > (self.outcome not in (None, RESULTS_ONLY), self.outcome_version):
-                        self.outcome_version = hop.version
-                        self.outcome, self.outcome_at = effect.disposition, hop.at
+                    self.end(effect.disposition, hop)
                 case ErasureRequested():
                     if self.withdrawn_at is None or hop.at < self.withdrawn_at:
                         self.withdrawn_at = hop.at
                     self.receipt = effect.receipt
+                case _ if asked_again(effect):
+                    self.end(None, hop)
                 case _:
                     pass
         if answered and not ended and hop.version > self.answered_version:
             self.answered_version = hop.version
+
+    def end(self, outcome: str | None, hop: Hop) -> None:
+        """Who has said no and came back for the results alone has still said no. Having looked only (or
+        not even that: None) goes by what came last."""
+        said = outcome not in (None, RESULTS_ONLY), hop.version
+        if said > (self.outcome not in (None, RESULTS_ONLY), self.outcome_version):
+            self.outcome_version = hop.version
+            self.outcome, self.outcome_at = outcome, hop.at if outcome else None
 
     def begin(self, began: Began, hop: Hop) -> None:
         self.aggregator = hop.opened["aggregator"] if hop.opened else None

@@ -138,6 +138,16 @@ class Field:
             dialogue.answer("consent", "no", ended(disposition))
         self.fold(dialogue)
 
+    def looks(self, n: int) -> None:
+        """At the results, from the question whether to take part."""
+        dialogue = self.dials(n)
+        dialogue.at = self.before(1)
+        seen = {"kind": "MenuChosen", "menu": "item", "option": "see_results"}
+        dialogue.hop(
+            seen, ended("results_only"), {"kind": "ResultsSeen", "screen": "national"}, stage="results"
+        )
+        self.fold(dialogue)
+
     def before(self, hops: int) -> int:
         """ms: so many hops of four seconds before now."""
         return int(self.now.timestamp() * 1000) - 4000 * hops

@@ -287,9 +287,9 @@ def test_another_campaign_and_replies_go_on_meanwhile(field: Field) -> None:
     assert states(field) == {"due": 2, "cancelled": 1}
 
 
-@pytest.mark.parametrize("what", ["complete", "dialled", "went on", "opted out"])
+@pytest.mark.parametrize("what", ["complete", "dialled", "went on", "opted out", "looked"])
 def test_what_happened_since_is_asked_when_a_message_is_claimed(field: Field, what: str) -> None:
-    """A message waits in the outbox, and its respondent comes by themselves."""
+    """A message waits in the outbox, and its respondent comes by themselves. Looking is no coming."""
     invited(field, 1)
     if what == "went on":
         field.dials(1)
@@ -303,10 +303,30 @@ def test_what_happened_since_is_asked_when_a_message_is_claimed(field: Field, wh
         field.dials(1)
     elif what == "went on":
         field.answers(1, "age")
+    elif what == "looked":
+        field.looks(1)
     else:
         field.stops(1)
     (waiting,) = [m for m in field.messages() if m["kind"] == "reminder"]
-    assert not claim(field.engine, waiting["id"], field.now)
+    assert claim(field.engine, waiting["id"], field.now) == (what == "looked")
+
+
+def test_who_only_looked_at_results_is_invited_and_reminded(field: Field) -> None:
+    field.load([1, 2])
+    field.looks(1)
+    field.looks(2)
+    field.start()
+    assert [(n, kind) for n, kind, _ in sorted(field.look())] == [(1, "invitation"), (2, "invitation")]
+    assert all(claim(field.engine, m["id"], field.now) for m in field.messages())
+    with writing(field.engine) as db:
+        db.execute(MESSAGE.update().values(state="sent", sent_at=field.now))
+    field.dialogues[2].at = field.before(1)
+    field.dialogues[2].hop({"kind": "MenuChosen", "menu": "results", "option": "back"})  # and hangs up there
+    field.fold(field.dialogues[2])
+    written = sorted(field.look(48 * HOUR))
+    assert [(n, kind, text.partition(":")[0]) for n, kind, text in written] == [
+        (1, "reminder", "Prompt reminder"), (2, "reminder", "Left"),
+    ]  # fmt: skip
 
 
 def test_a_campaign_s_states_and_names(field: Field) -> None:
@@ -475,7 +495,7 @@ _contacts = st.lists(
     contacts=_contacts,
     reason=st.sampled_from([None, None, None, "complete", "opted_out", "recent_wave"]),
     has_number=st.booleans(),
-    disposition=st.sampled_from([None, None, "in_progress", "partial", "break_off"]),
+    disposition=st.sampled_from([None, None, "in_progress", "partial", "break_off", "results_only"]),
     last_at=_moments,
     reminders=st.integers(0, 3),
     reminder_hours=st.integers(1, 200),
@@ -506,7 +526,7 @@ def test_whatever_happened_the_next_step_is_later_or_the_last(
                 MONDAY - timedelta(hours=reminder_hours)
             )
         else:
-            assert not contacts and disposition is None
+            assert not contacts and disposition in (None, "results_only")
         assert (prompt == BREAK_OFF_REMINDER) <= (disposition in UNFINISHED)
     else:
         assert look.excluded is None or not contacts

@@ -33,7 +33,7 @@ from tests.campaign_field import SMALL_WAVE
 from tests.fieldwork_material import QUOTAS, fill
 from tests.record_material import SMALL, WAVE, Dialogue, complete, ended, fold_all
 from tests.stores import give_schema, running_postgres
-from tests.test_dispositions import Person, write
+from tests.test_dispositions import BEGAN, Person, write
 
 HERE = Path(__file__).resolve().parent.parent
 INSTRUMENT = load(HERE / "flows" / "sdg_16_6_2")
@@ -69,9 +69,13 @@ def test_figures_of_a_record_counted_by_hand(engine: Engine) -> None:
     refused = Dialogue(8)
     refused.begin()
     refused.answer("consent", "no", ended("refusal"))
+    looked = Dialogue(9)
+    looked.begin()
+    looked.hop(ended("results_only"), stage="results")
     entries = [e for n in (1, 2, 3) for e in complete(n).entries]
-    fold_all(engine, [*entries, *stopped.entries, *refused.entries])
-    write(engine, [Person(sent=("delivered",)), Person(sent=("sent", "due"))], first=101)
+    fold_all(engine, [*entries, *stopped.entries, *refused.entries, *looked.entries])
+    invited = [Person(sent=("delivered",)), Person(sent=("sent", "due")), Person("results_only")]
+    write(engine, invited, first=101)
     with writing(engine) as db:
         db.execute(
             text(
@@ -82,20 +86,23 @@ def test_figures_of_a_record_counted_by_hand(engine: Engine) -> None:
     f = fieldwork(engine, WAVE, SMALL, served=replace(SMALL_WAVE, id=WAVE, quotas=(AGES,)))
 
     assert {s.name: (s.sample, s.dial_in) for s in f.standings} == {
-        "in_progress": (0, 1), "complete": (0, 3), "refusal": (0, 1), "no_reply": (1, 0), "no_report": (1, 0)
+        "in_progress": (0, 1), "complete": (0, 3), "refusal": (0, 1), "no_reply": (1, 0), "no_report": (1, 0),
+        "other": (1, 0), "results_only": (0, 1),
     }  # fmt: skip
-    assert (f.invited, f.started.started, f.dial_ins.started) == (2, 5, 5)
+    assert (f.invited, f.started.started, f.dial_ins.started) == (3, 7, 6)
     assert f.started.kinds == {
-        "complete": 3, "partial": 0, "in_progress": 1, "break_off": 0, "refused": 1, "turned_away": 0
+        "complete": 3, "partial": 0, "in_progress": 1, "break_off": 0, "refused": 1, "turned_away": 0,
+        "looked": 2,
     }  # fmt: skip
     assert f.started.completion == 3 / 4
     assert f.rates is not None and f.rates.counts["U"] == 1 and f.rates.rates[0].value == 0
-    assert [(p.label, p.started) for p in f.parts["mode"]] == [("USSD", 5)]
-    assert [(p.label, p.started) for p in f.parts["network"]] == [("62001", 5)]
-    assert [(p.label, p.started) for p in f.parts["region"]] == [("not answered yet", 5)]
+    assert [(p.label, p.started) for p in f.parts["mode"]] == [("USSD", 6), ("not known", 1)]
+    assert [(p.label, p.started) for p in f.parts["network"]] == [("62001", 6), ("not known", 1)]
+    assert [(p.label, p.started) for p in f.parts["region"]] == [("not answered yet", 7)]
     assert [(d.date, d.started, d.completed) for d in f.days if d.started] == [
-        (date(2025, 11, 23), 4, 3),
+        (date(2025, 11, 23), 5, 3),
         (date(2025, 11, 24), 1, 0),
+        (BEGAN.date(), 1, 0),
     ]
     assert [(d.date, d.written) for d in f.days if d.written] == [(date(2026, 11, 2), 2)]
     assert [(s.item, s.left, s.waiting, s.reached) for s in f.screens] == [("water.a1", 0, 1, 4)]
@@ -374,8 +381,12 @@ def test_a_wave_can_be_chosen_and_its_name_is_escaped(
 def test_a_wave_without_a_sample_has_no_response_rate(
     client: Client, engine: Engine, database_url: str
 ) -> None:
-    fold_all(engine, [e for n in (1, 2) for e in complete(n).entries])
+    looked = Dialogue(9)
+    looked.begin()
+    looked.hop(ended("results_only"), stage="results")
+    fold_all(engine, [*(e for n in (1, 2) for e in complete(n).entries), *looked.entries])
     shown = client(database_url).get("/fieldwork", params={"wave": WAVE}, headers=BEARER)
+    assert "whose interview is over, without the 1 who only looked at results." in shown.text
     assert shown.status_code == 200
     assert "completion among those who dialled" in shown.text and "not a response rate" in shown.text.lower()
     assert "RR1" not in shown.text

@@ -188,6 +188,27 @@ def test_who_refused_and_came_back_for_the_results_alone_has_refused(engine: Eng
         assert [i["disposition"] for i in rows(engine, INTERVIEW)] == ["refusal", "results_only"]
 
 
+@pytest.mark.parametrize("how", ["back", "dials"])
+def test_who_is_asked_again_after_the_results_has_begun(engine: Engine, how: str) -> None:
+    """In whatever order the hops come: back at the question, the results again, and hung up there."""
+    d = Dialogue(1)
+    d.begin()
+    for _ in range(2):
+        seen: Entry = {"kind": "MenuChosen", "menu": "item", "option": "see_results"}
+        d.hop(seen, ended("results_only"), {"kind": "ResultsSeen", "screen": "national"}, stage="results")
+        if how == "back":
+            d.hop({"kind": "MenuChosen", "menu": "results", "option": "back"})
+        else:
+            d.dial({"kind": "Resumed", "item": "consent"})
+    for entries in (d.entries, d.entries[::-1], [*d.entries[2:], *d.entries[:2]]):
+        empty(engine)
+        for entry in entries:
+            fold_all(engine, [entry])
+        (interview,) = rows(engine, INTERVIEW)
+        assert (interview["disposition"], interview["ended_at"]) == ("in_progress", None)
+        assert interview["last_item"] == "consent"
+
+
 def test_answers_to_a_version_that_lacks_what_the_format_gained_are_recorded(tmp_path: Path) -> None:
     words = [x for x in SMALL.sources["en.toml"].split("\n") if x.partition(" = ")[0] not in PROMPTS_ADDED]
     older = parse({**SMALL.sources, "en.toml": "\n".join(words)}, fielded=True)

@@ -21,8 +21,10 @@ from flows.engine import (
     Interview,
     Replied,
     ResultsSeen,
+    Resumed,
     dump_interview,
     load_interview,
+    restore,
     step,
 )
 from flows.gsm import parts, septets, unencodable
@@ -288,6 +290,18 @@ def test_an_interview_on_an_older_version_sees_them_in_today_s_words() -> None:
     asked = step(older, None, Dialled(0, "0" * 16, 7))  # still at its consent when they came out
     seen = step(older, asked.interview, Replied(1000, "3"))
     assert seen.screen.text == first.screen.text and seen.interview.disposition == RESULTS_ONLY
+
+
+def test_the_way_back_to_the_question_is_no_new_dial() -> None:
+    wave = replace(WAVE, languages=("en",), results=found())
+    taken = step(wave, None, Dialled(0, "0" * 16, 7))
+    effects = [*taken.effects]
+    for key, disposition in (("3", RESULTS_ONLY), ("0", ""), ("3", RESULTS_ONLY), ("0", "")):
+        taken = step(wave, taken.interview, Replied(1000, key))
+        effects += taken.effects
+        assert taken.interview.disposition == disposition
+        assert restore(wave, taken.interview.id, effects, 0).disposition == disposition
+    assert taken.interview.stage == "item" and not any(isinstance(e, Resumed) for e in effects)
 
 
 def _complete(wave: Wave) -> Interview:

@@ -86,8 +86,8 @@ from flows.engine import (
     ResponseRetracted,
     ResultsSeen,
     ResultsWanted,
-    Resumed,
     Screen,
+    asked_again,
     dump_effect,
     dump_interview,
     heard_when_closed,
@@ -740,7 +740,7 @@ def told(statement: str, effects: Sequence[Effect], items: Container[str]) -> bo
                 disposition = ""
             case CellsEntered():
                 disposition = ""
-            case Resumed() if disposition == "results_only":
+            case _ if disposition == "results_only" and asked_again(effect):
                 disposition = ""
             case Ended(disposition=ended):
                 disposition = ended

@@ -59,9 +59,11 @@ def show(engine: "Engine", served: "Sequence[Wave]", asked: str, console: "Conso
             "Nobody was invited: how many heard of the code is unknown, so there is no response rate."
         )
     if figures.dial_ins.started:
+        looked = figures.dial_ins.kinds["looked"]
+        without = f", without the {whole(looked)} who only looked at results" if looked else ""
         console.print(
             f"Completion among the {whole(figures.dial_ins.started)} who dialled without an invitation:"
-            f" {share(figures.dial_ins.completion)} (not a response rate)."
+            f" {share(figures.dial_ins.completion)}{without} (not a response rate)."
         )
     console.print("Unweighted; rates as if the wave closed now. Definitions: docs/dispositions.md.")
     return True

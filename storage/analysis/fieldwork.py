@@ -14,6 +14,7 @@ from decimal import Decimal
 from sqlalchemy import Connection, Engine, inspect, text
 
 from flows.instrument import Instrument, Item
+from flows.interview import RESULTS_ONLY
 from flows.wave import Wave
 from storage.analysis.dispositions import OPEN, OUTCOMES, Count, Rates, rates
 from storage.database import reading
@@ -26,7 +27,8 @@ KINDS = {
     "in_progress": ("in_progress",),
     "break_off": ("break_off",),
     "refused": ("refusal", "opted_out", "withdrawn"),
-    "turned_away": ("ineligible", "quota_full", "other", "results_only"),
+    "turned_away": ("ineligible", "quota_full", "other"),
+    "looked": ("results_only",),  # and of who was invited, whose outcome is another: see _Row
 }
 _KIND_OF = {disposition: kind for kind, names in KINDS.items() for disposition in names}
 
@@ -57,8 +59,8 @@ class Part:
 
     @property
     def completion(self) -> float | None:
-        """Completes among those that are over."""
-        over = self.started - self.kinds["in_progress"]
+        """Completes among those that are over. Who only looked at the results began none (decision 15)."""
+        over = self.started - self.kinds["in_progress"] - self.kinds["looked"]
         return self.kinds["complete"] / over if over else None
 
 
@@ -172,8 +174,8 @@ def fieldwork(
             at=datetime.now(UTC),
             standings=_standings(counts),
             invited=sum(c.n for c in counts if c.origin == "sample" and _fielded(c)),
-            started=_part("", "all", [r.count for r in begun]),
-            dial_ins=_part("", "dialled by themselves", [r.count for r in begun if r.origin == "dial_in"]),
+            started=_part("", "all", begun),
+            dial_ins=_part("", "dialled by themselves", [r for r in begun if r.origin == "dial_in"]),
             rates=rates(counts),
             parts={by: _parts(begun, by, name) for by, name in names.items()},
             days=_days(db, wave, served.contacting.zone if served else None),
@@ -194,6 +196,7 @@ class _Row:
     disposition: str
     if_closed: str
     has_interview: bool
+    looked: bool  # at the results, and no more: an outcome of its own only of who was not invited
     mode: str
     network: str
     region: str
@@ -203,6 +206,10 @@ class _Row:
     def count(self) -> Count:
         return Count(self.origin, self.disposition, self.if_closed, self.n)
 
+    @property
+    def kind(self) -> str:
+        return "looked" if self.looked else _KIND_OF[self.disposition]
+
 
 def _count(db: Connection, wave: str, region: Item | None) -> list[_Row]:
     """Everybody, by all that is broken down at once."""
@@ -210,6 +217,7 @@ def _count(db: Connection, wave: str, region: Item | None) -> list[_Row]:
         text(
             """
             SELECT d.origin, d.disposition, d.if_closed, CASE WHEN d.interview IS NULL THEN 0 ELSE 1 END,
+                   CASE WHEN i.disposition = :results_only THEN 1 ELSE 0 END,
                    COALESCE(i.mode, ''), COALESCE(t.network, s.network, ''),
                    COALESCE(g.option, ''), COUNT(*)
             FROM dispositions d
@@ -219,12 +227,12 @@ def _count(db: Connection, wave: str, region: Item | None) -> list[_Row]:
             LEFT JOIN sample_number s ON s.wave = d.wave AND s.respondent = d.respondent
             LEFT JOIN response g ON g.interview = d.interview AND g.item = :region AND NOT g.retracted
             WHERE d.wave = :wave
-            GROUP BY 1, 2, 3, 4, 5, 6, 7
+            GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
             """
         ),
-        {"wave": wave, "region": region.id if region else ""},
+        {"wave": wave, "region": region.id if region else "", "results_only": RESULTS_ONLY},
     )
-    return [_Row(r[0], r[1], r[2], bool(r[3]), r[4], r[5], r[6], int(r[7])) for r in found]
+    return [_Row(r[0], r[1], r[2], bool(r[3]), bool(r[4]), r[5], r[6], r[7], int(r[8])) for r in found]
 
 
 def _fielded(count: Count) -> bool:
@@ -245,18 +253,18 @@ def _standings(counts: Iterable[Count]) -> tuple[Standing, ...]:
     )
 
 
-def _part(key: str, label: str, counts: Iterable[Count]) -> Part:
+def _part(key: str, label: str, rows: Iterable[_Row]) -> Part:
     kinds = dict.fromkeys(KINDS, 0)
-    for count in counts:
-        kinds[_KIND_OF[count.disposition]] += count.n
+    for row in rows:
+        kinds[row.kind] += row.n
     return Part(key, label, sum(kinds.values()), kinds)
 
 
 def _parts(rows: Iterable[_Row], by: str, name: Callable[[str], str]) -> tuple[Part, ...]:
-    groups: dict[str, list[Count]] = defaultdict(list)
+    groups: dict[str, list[_Row]] = defaultdict(list)
     for row in rows:
-        groups[getattr(row, by)].append(row.count)
-    parts = [_part(key, name(key), counts) for key, counts in groups.items()]
+        groups[getattr(row, by)].append(row)
+    parts = [_part(key, name(key), of) for key, of in groups.items()]
     return tuple(sorted(parts, key=lambda p: (p.key == "", -p.started, p.label)))
 
 
