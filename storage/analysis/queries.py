@@ -43,7 +43,7 @@ from storage.analysis.release import (
     release_of,
     versions,
 )
-from storage.analysis.released import check_kept
+from storage.analysis.released import check_kept, versions_kept
 from storage.analysis.served import ComeBetween, served_ids, tables_served, turn
 from storage.database import reading, writing
 from storage.models import QueryLog, table_of
@@ -253,14 +253,15 @@ def _answer_query(
     engine: Engine, instrument: Instrument, out: Path, question: Asked, plan: "ReleasePlan"
 ) -> None:
     """Compute and close, again where something else of the wave came out in between: neither of two answers
-    that are worked at side by side may miss the other."""
+    that are worked at side by side may miss the other. The folder is compared with the database before that;
+    in the turn, which others wait for, only the numbers of the versions are."""
     for _ in range(_TRIES):
         seen, there = served_ids(engine, question.wave), versions(out, question.wave)
         text, shown, hidden = _query(engine, instrument, out, question, plan, seen)
         try:
             with turn(engine, question.wave, seen) as db:
-                check_kept(db, out, question.wave)
-                if versions(out, question.wave) == there:
+                kept = versions_kept(db, question.wave)
+                if versions(out, question.wave) == there and kept.keys() <= set(there):
                     _answered(db, question.id, text, shown, hidden)
                     return
         except ComeBetween:
@@ -277,6 +278,8 @@ def _query(
     plan: "ReleasePlan",
     seen: Collection[str],
 ) -> tuple[str, int, int]:
+    with reading(engine) as db:
+        check_kept(db, out, question.wave)
     earlier = all_versions(out, question.wave)
     released = earlier[-1] if earlier else None
     if released is None:
