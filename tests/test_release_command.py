@@ -166,7 +166,11 @@ def test_from_a_dry_run_to_a_second_version(data: Path) -> None:
     assert "version 1: 1,500 final weights kept." in here("weights", "--version", "1", *margins)
     with reading(engine) as db:
         assert db.execute(count).scalar() == 1500
-        kept = db.execute(select(table_of(ReleasedVersion).c.version).where(text(f"wave = '{WAVE}'"))).scalars().all()
+        kept = (
+            db.execute(select(table_of(ReleasedVersion).c.version).where(text(f"wave = '{WAVE}'")))
+            .scalars()
+            .all()
+        )
     assert sorted(kept) == [1, 2]
     checked = here("replicates", "--groups", "20", *margins)
     assert re.search(r"health +. overall +. 0\.\d{4} . 0\.\d{4} . 0\.\d{4} +. \d\.\d\d", checked), checked

@@ -115,8 +115,8 @@ def publish(
     heeded like earlier versions. dry_run: make every file, and keep none; the folder is the one there would
     be. Raises ReleaseError, and the errors of the writers and of the database; then nothing is left behind.
 
-    But for one case: the version is in its place, and then the database does not confirm that it took it in.
-    It may have, and readers may have the version already, so the folder stays and the error says how to go on.
+    But for one case: the version is in its place, and then the database does not confirm that it took it
+    in. It may have, and readers may have the version, so the folder stays and the error says how to go on.
     """
     faults = [e for e in (*estimates, *(a.figure for a in answers)) if e.wave != about.wave]
     if faults or not estimates:

@@ -18,6 +18,7 @@ over, and nobody is told no while another worker is still at it.
 
 import json
 import logging
+import re
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -60,6 +61,9 @@ KEPT = timedelta(days=1)  # a draft
 _SILENT = timedelta(minutes=15)  # a worker that has not answered by then has died: its job ends after ten
 
 _TRIES = 5  # at an answer that no other one comes between
+
+#: Of a whole path all but the last name. Not within a word, a relative path or an address on the web.
+_FOLDERS = re.compile(r"(?<![\w.:/-])/(?:[^\s/]+/)+")
 
 _log = table_of(QueryLog)
 
@@ -200,14 +204,28 @@ def answer(
         else:
             _answer_query(engine, instrument, out, question, plan)
     except (QueryRefused, ReleaseError) as error:
-        _unanswered(engine, id, now, REFUSED, str(error))
+        _unanswered(engine, id, now, REFUSED, _outside(id, error, out, release_file.parent))
     except ImportError:
         _unanswered(engine, id, now, FAILED, "the worker lacks the extra `analysis`: install it there")
     except ValueError as error:  # a file of the office, or margins that do not fit: says what to mend
-        _unanswered(engine, id, now, FAILED, str(error))
+        _unanswered(engine, id, now, FAILED, _outside(id, error, out, release_file.parent))
     except Exception as error:
         log.exception("query %s", id)
         _unanswered(engine, id, now, FAILED, f"{type(error).__name__}: see the worker's log")
+
+
+def _outside(id: str, error: Exception, *folders: Path) -> str:
+    """What an error says, without where our files are: the API tells it to readers. The log has all of it.
+
+    Files in `folders` are named from there, others by their own name.
+    """
+    said = whole = str(error)
+    for folder in folders:
+        said = said.replace(f"{folder}/", "")
+    said = _FOLDERS.sub("", said)
+    if said != whole:
+        log.warning("query %s: %s", id, whole)
+    return said
 
 
 def _answered(db: Connection, id: str, text: str, shown: int, hidden: int) -> None:
