@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import insert, select, text, update
+from sqlalchemy.exc import DBAPIError
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
@@ -28,6 +29,7 @@ from storage.analysis.plan import ReleasePlan, load_plan
 from storage.analysis.publishing import verify
 from storage.analysis.quality import quality
 from storage.analysis.release import FILE, ReleaseError, all_versions, as_json, load_release
+from storage.analysis.released import check_kept, tables_of
 from storage.analysis.table import table_16_6_2
 from storage.database import open_engine, reading, writing
 from storage.models import Campaign, Interview, ReleasedVersion, SampleNumber, table_of
@@ -128,8 +130,13 @@ def test_from_a_dry_run_to_a_second_version(data: Path) -> None:
     engine.dispose()
     (folder / FILE).chmod(0o644)
     (folder / FILE).write_text(as_json(replace(release, material=was)), "utf-8")
+    other = data / "releases" / "other"  # a wave with an older version that cannot be read
+    shutil.copytree(folder, other / "2")
+    (other / "1").mkdir()
+    (other / "1" / "release.json").write_text("{")
     again = run(data, "make", "--cross", "region,residence", "--reason", "Another cross.")
     assert again.returncode == 0, again.stderr
+    other.rename(data / "other")
     second = load_release(data / "releases" / WAVE / "2")
     assert not second.weighted and second.material == release.material != was
     (folder / FILE).write_text(as_json(release), "utf-8")
@@ -150,7 +157,9 @@ def test_from_a_dry_run_to_a_second_version(data: Path) -> None:
     count = text("SELECT COUNT(*) FROM final_weight WHERE version = 1")
     with writing(engine) as db:  # as if it had ended before they were written
         assert db.execute(count).scalar() == 1500
-        db.execute(text("DELETE FROM final_weight"))
+        for table in ("final_weight", "released_estimate", "release"):
+            db.execute(text(f"DELETE FROM {table}"))
+    (data / "other").rename(other)
 
     def here(*words: str) -> str:
         """The same in this process, for it takes less."""
@@ -163,6 +172,12 @@ def test_from_a_dry_run_to_a_second_version(data: Path) -> None:
     assert "version 1: 1,500 final weights kept." in here("weights", "--version", "1", *margins)
     with reading(engine) as db:
         assert db.execute(count).scalar() == 1500
+        kept = (
+            db.execute(select(table_of(ReleasedVersion).c.version).where(text(f"wave = '{WAVE}'")))
+            .scalars()
+            .all()
+        )
+    assert sorted(kept) == [1, 2]
     checked = here("replicates", "--groups", "20", *margins)
     assert re.search(r"health +. overall +. 0\.\d{4} . 0\.\d{4} . 0\.\d{4} +. \d\.\d\d", checked), checked
     assert "leaves out 20 groups" in checked and "raking replicates (health)" in checked
@@ -451,8 +466,18 @@ def test_on_both_engines_a_draft_becomes_a_whole_release(database_url: str, tmp_
     assert made.hidden and all(e.notes for e in made.hidden)
     elsewhere = tmp_path / "elsewhere"
     late = draft(engine, instrument(), WAVE, elsewhere, ReleasePlan())
+    with writing(engine) as db:
+        db.execute(text("ALTER TABLE released_estimate RENAME TO away"))
+    with pytest.raises(DBAPIError, match="released_estimate"):  # which refuses the figures
+        make_release(made, instrument(), out, ReleasePlan(), OFFICE, issued=date(2026, 11, 20))
+    assert list((out / WAVE).iterdir()) == []
+    with writing(engine) as db:
+        db.execute(text("ALTER TABLE away RENAME TO released_estimate"))
     folder = make_release(made, instrument(), out, ReleasePlan(), OFFICE, issued=date(2026, 11, 20))
     assert verify(folder) == []
+    with reading(engine) as db:
+        check_kept(db, out, WAVE)
+        assert tables_of(db, WAVE)[0] == 1
     with pytest.raises(ReleaseError, match=f"{WAVE}/1: the database has this version"):
         make_release(late, instrument(), elsewhere, ReleasePlan(), OFFICE, issued=date(2026, 11, 20))
     assert list((elsewhere / WAVE).iterdir()) == []

@@ -4,7 +4,9 @@ import csv
 import io
 import json
 import threading
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -13,6 +15,7 @@ import openpyxl  # type: ignore[import-untyped]
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 from flows.instrument import load
 from storage.analysis import publishing
@@ -33,11 +36,11 @@ from storage.analysis.release import (
     versions,
     waves,
 )
-from storage.analysis.released import check_kept, keep_releases
-from storage.analysis.served import ComeBetween, Served
-from storage.database import open_engine, reading
+from storage.analysis.released import check_kept, keep_release, keep_releases
+from storage.analysis.served import ComeBetween, Served, turn
+from storage.database import migrate, open_engine, reading
 from tests.figures_material import estimate, table
-from tests.stores import give_schema
+from tests.stores import give_schema, wait_until
 from tests.test_release_rules import attack, crossed
 
 HERE = Path(__file__).resolve().parent.parent
@@ -242,6 +245,36 @@ def test_the_database_and_the_folder_have_the_same_versions(tmp_path: Path) -> N
         check_kept(db, tmp_path / "out", "w")
         check_kept(db, tmp_path / "none", "another")
     engine.dispose()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_who_takes_versions_in_waits_for_who_publishes_one(database_url: str, tmp_path: Path) -> None:
+    engine = open_engine(database_url)
+    migrate(engine, INSTRUMENT)
+    release = load_release(issue(tmp_path, SMALL))
+    # Each look is a transaction of its own: within one the server shows its activity as it first was.
+    waits = text("SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    with ThreadPoolExecutor(1) as others:
+        with turn(engine, "w", frozenset()) as db, engine.connect() as look:
+            keep_release(db, release)
+            taken = others.submit(keep_releases, engine, tmp_path)
+            look = look.execution_options(isolation_level="AUTOCOMMIT")
+            wait_until(lambda: bool(look.execute(waits).scalar()), "the other one")
+        assert taken.result(30) == 0
+    engine.dispose()
+
+
+def test_a_version_that_the_database_did_not_confirm_stays(tmp_path: Path) -> None:
+    """It may have it, and readers do."""
+
+    @contextmanager
+    def breaks(_: Release) -> Iterator[None]:
+        yield
+        raise ConnectionError
+
+    with pytest.raises(ReleaseError, match=r"w/1: is out, but .* \(ConnectionError\); .* main.py migrate"):
+        publish(SMALL, tmp_path, about(), LABELS, issued=DAY, served=Served(turn=breaks))
+    assert [f.name for f in (tmp_path / "w").iterdir()] == ["1"] and verify(tmp_path / "w" / "1") == []
 
 
 def test_another_version_needs_a_reason(tmp_path: Path) -> None:
@@ -570,7 +603,7 @@ def test_an_answer_is_not_subtracted_from_the_next_version(tmp_path: Path) -> No
         again(later, "m2", served)
     assert versions(tmp_path, "w") == [1]
 
-    def late() -> AbstractContextManager[None]:
+    def late(_: Release) -> AbstractContextManager[None]:
         raise ComeBetween("wave w: a query was answered meanwhile")
 
     with pytest.raises(ReleaseError, match="answered meanwhile; make the release again"):

@@ -30,6 +30,7 @@ from storage.analysis.labels import labels_of
 from storage.analysis.making import draft, make_release
 from storage.analysis.plan import load_plan
 from storage.analysis.release import ReleaseError
+from storage.analysis.released import keep_releases
 from storage.analysis.served import served_ids
 from storage.database import open_engine, writing
 from storage.models import Interview, QueryLog, table_of
@@ -237,7 +238,33 @@ def test_a_file_of_the_office_that_is_wrong_is_told_to_staff(
     id = queries.ask(engine, "draft", "next", BY)
     queries.answer(engine, instrument(), folder / "releases", id, bad, "Office")
     question = found(engine, id)
-    assert question.state == "failed" and "release.toml: least: unknown" in question.said
+    assert question.state == "failed" and question.said.startswith("release.toml: least: unknown")
+    far = tmp_path.parent / "another" / "margins.csv"  # readers over the API are told no folder
+    bad.write_text(f'margins = "{far}"')
+    id = ask_table(engine, "health")
+    queries.answer(engine, instrument(), folder / "releases", id, bad, "Office")
+    said = found(engine, id).said
+    assert said.startswith("margins.csv: -: cannot be read: ") and "/" not in said
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (True, "pilot-2024/1/release.json: cannot be read: "),
+        (False, "pilot-2024/1: the database has this version, of "),
+    ],
+)
+def test_a_folder_of_releases_that_is_broken_or_gone_is_to_be_restored(
+    folder: Path, engine: Engine, tmp_path: Path, broken: bool, said: str
+) -> None:
+    keep_releases(engine, folder / "releases")
+    if broken:
+        (tmp_path / "pilot-2024" / "1").mkdir(parents=True)
+        (tmp_path / "pilot-2024" / "1" / "release.json").write_text("{")
+    id = ask_table(engine, "health")
+    queries.answer(engine, instrument(), tmp_path, id, folder / "release.toml", "Office")
+    question = found(engine, id)
+    assert question.state == "refused" and question.said.startswith(said) and "restore" in question.said
 
 
 @pytest.mark.parametrize(

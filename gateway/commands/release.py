@@ -134,8 +134,8 @@ def commands(context: Callable[..., Settings]) -> typer.Typer:
             made, instrument, out, plan, publisher, issued=today, reason=reason, simulated=simulated,
             beside=beside,
         )  # fmt: skip
-        keep_releases(engine, out)
         keep_weights(engine, final, int(folder.name))
+        keep_releases(engine, out, name)  # earlier versions that the database lacks
         engine.dispose()
         if made_up:
             typer.echo("A demonstration: no final weights are kept, so exports have base weights only.")

@@ -48,7 +48,7 @@ def add_verbs(app: typer.Typer, context: Callable[..., Settings]) -> None:
             check_kept(db, settings.releases_dir, release.wave)
         with bars() as told:
             made = remade_weights(engine, ours.instrument, release, plan, told)
-            keep_releases(engine, settings.releases_dir)
+            keep_releases(engine, settings.releases_dir, release.wave)
             kept = keep_weights(engine, made, release.version, told)
         engine.dispose()
         typer.echo(f"Wave {release.wave}, version {release.version}: {kept:,} final weights kept.")

@@ -23,7 +23,7 @@ from storage.analysis.labels import labels_of
 from storage.analysis.material import as_today, material_before, material_of
 from storage.analysis.plan import ReleasePlan
 from storage.analysis.publishing import LICENCE, About, Sdmx, publish
-from storage.analysis.release import ReleaseError
+from storage.analysis.release import Release, ReleaseError
 from storage.analysis.released import check_kept, keep_release
 from storage.analysis.served import Served, served_ids, tables_served, turn
 from storage.analysis.sheets import Progress
@@ -127,7 +127,7 @@ def draft(
     if told is not None:
         told("applying the rules", 1, 1)
     answers = released.marked_answers(table.answers, marked, plan.rules, before)
-    served = Served(tuple(given), out_too, lambda: _next(engine, out, wave, seen), was)
+    served = Served(tuple(given), out_too, lambda release: _next(engine, out, release, seen), was)
     leaving = [rounded(e, decimals(e, plan.rules.display), plan.rules.disclosure) for e in marked]
     options = released.leaving(answers, plan.rules)
     faults = publishing_faults(leaving, options, material, before)
@@ -135,14 +135,15 @@ def draft(
 
 
 @contextmanager
-def _next(engine: Engine, out: Path, wave: str, seen: Collection[str]) -> Iterator[None]:
+def _next(engine: Engine, out: Path, release: Release, seen: Collection[str]) -> Iterator[None]:
     """The wave's turn, in which its next version is put in its place: it has that number in the database
-    too, also where somebody publishes into another folder meanwhile."""
-    with turn(engine, wave, seen) as db:
-        check_kept(db, out, wave)
+    too, also where somebody publishes into another folder meanwhile.
+
+    The rows go first: what the database refuses never comes out."""
+    with turn(engine, release.wave, seen) as db:
+        check_kept(db, out, release.wave)
+        keep_release(db, release)
         yield
-        if newest := released.latest(out, wave):
-            keep_release(db, newest)
 
 
 def make_release(
@@ -158,7 +159,8 @@ def make_release(
     beside: Mapping[str, str] | None = None,
     dry_run: bool = False,
 ) -> Path:
-    """Publish a draft as the wave's next version; its folder. Nothing is left behind where that fails.
+    """Publish a draft as the wave's next version; its folder. Where that fails nothing is left behind, except
+    as in `publish`.
 
     beside: more files of the release, by name: the quality report. dry_run: as in `publish`.
     simulated: with interviews that were made up here; without it they are refused, and with it every page

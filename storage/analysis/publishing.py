@@ -114,7 +114,10 @@ def publish(
     files by name, as they may be read outside, such as those of `quality_files.public_files`. answers: how
     people answered, exact; without them there is no answers.csv. served: what queries were answered with,
     heeded like earlier versions. dry_run: make every file, and keep none; the folder is the one there would
-    be. Raises ReleaseError, and the errors of the writers; then nothing is left behind.
+    be. Raises ReleaseError, and the errors of the writers and of the database; then nothing is left behind.
+
+    But for one case: the version is in its place, and then the database does not confirm that it took it
+    in. It may have, and readers may have the version, so the folder stays and the error says how to go on.
     """
     faults = [e for e in (*estimates, *(a.figure for a in answers)) if e.wave != about.wave]
     if faults or not estimates:
@@ -176,18 +179,26 @@ def publish(
             _to_disk(path)
         building.chmod(0o755)
         _to_disk(building)
+        out_now = False
         try:
-            with served.turn():
+            with served.turn(release):
                 os.rename(building, target)  # refuses a folder that has something in it
+                out_now = True
+                _to_disk(folder)  # before the database says that it is there
         except ComeBetween as error:
             raise ReleaseError(f"{error}; make the release again, with it") from None
-        except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+        except Exception as error:
+            if out_now:
+                raise ReleaseError(
+                    f"{target}: is out, but the database did not confirm that it took it in"
+                    f" ({type(error).__name__}); see that it runs and its disk has room, then run"
+                    " `python main.py migrate`, and `python main.py release weights` for final weights"
+                ) from error
+            if not isinstance(error, OSError) or error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
             raise ReleaseError(
                 f"{target}: is there already: somebody published at the same time; publish again"
             ) from None
-        _to_disk(folder)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise

@@ -18,6 +18,7 @@ over, and nobody is told no while another worker is still at it.
 
 import json
 import logging
+import re
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -43,7 +44,7 @@ from storage.analysis.release import (
     release_of,
     versions,
 )
-from storage.analysis.released import check_kept
+from storage.analysis.released import check_kept, versions_kept
 from storage.analysis.served import ComeBetween, served_ids, tables_served, turn
 from storage.database import reading, writing
 from storage.models import QueryLog, table_of
@@ -60,6 +61,9 @@ KEPT = timedelta(days=1)  # a draft
 _SILENT = timedelta(minutes=15)  # a worker that has not answered by then has died: its job ends after ten
 
 _TRIES = 5  # at an answer that no other one comes between
+
+#: Of a whole path all but the last name. Not within a word, a relative path or an address on the web.
+_FOLDERS = re.compile(r"(?<![\w.:/-])/(?:[^\s/]+/)+")
 
 _log = table_of(QueryLog)
 
@@ -200,14 +204,28 @@ def answer(
         else:
             _answer_query(engine, instrument, out, question, plan)
     except (QueryRefused, ReleaseError) as error:
-        _unanswered(engine, id, now, REFUSED, str(error))
+        _unanswered(engine, id, now, REFUSED, _outside(id, error, out, release_file.parent))
     except ImportError:
         _unanswered(engine, id, now, FAILED, "the worker lacks the extra `analysis`: install it there")
     except ValueError as error:  # a file of the office, or margins that do not fit: says what to mend
-        _unanswered(engine, id, now, FAILED, str(error))
+        _unanswered(engine, id, now, FAILED, _outside(id, error, out, release_file.parent))
     except Exception as error:
         log.exception("query %s", id)
         _unanswered(engine, id, now, FAILED, f"{type(error).__name__}: see the worker's log")
+
+
+def _outside(id: str, error: Exception, *folders: Path) -> str:
+    """What an error says, without where our files are: the API tells it to readers. The log has all of it.
+
+    Files in `folders` are named from there, others by their own name.
+    """
+    said = whole = str(error)
+    for folder in folders:
+        said = said.replace(f"{folder}/", "")
+    said = _FOLDERS.sub("", said)
+    if said != whole:
+        log.warning("query %s: %s", id, whole)
+    return said
 
 
 def _answered(db: Connection, id: str, text: str, shown: int, hidden: int) -> None:
@@ -253,14 +271,15 @@ def _answer_query(
     engine: Engine, instrument: Instrument, out: Path, question: Asked, plan: "ReleasePlan"
 ) -> None:
     """Compute and close, again where something else of the wave came out in between: neither of two answers
-    that are worked at side by side may miss the other."""
+    that are worked at side by side may miss the other. The folder is compared with the database before that;
+    in the turn, which others wait for, only the numbers of the versions are."""
     for _ in range(_TRIES):
         seen, there = served_ids(engine, question.wave), versions(out, question.wave)
         text, shown, hidden = _query(engine, instrument, out, question, plan, seen)
         try:
             with turn(engine, question.wave, seen) as db:
-                check_kept(db, out, question.wave)
-                if versions(out, question.wave) == there:
+                kept = versions_kept(db, question.wave)
+                if versions(out, question.wave) == there and kept.keys() <= set(there):
                     _answered(db, question.id, text, shown, hidden)
                     return
         except ComeBetween:
@@ -277,6 +296,8 @@ def _query(
     plan: "ReleasePlan",
     seen: Collection[str],
 ) -> tuple[str, int, int]:
+    with reading(engine) as db:
+        check_kept(db, out, question.wave)
     earlier = all_versions(out, question.wave)
     released = earlier[-1] if earlier else None
     if released is None:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, func, insert, select
 
 from storage.analysis.estimates import Estimate
 from storage.analysis.release import Release, ReleaseError, load_release, versions, wave_folder, waves
+from storage.analysis.served import take_wave
 from storage.database import writing
 from storage.models import ReleasedEstimate, ReleasedVersion, table_of
 
@@ -27,17 +28,18 @@ _SAID = tuple(c.name for c in _release.columns if c.name not in ("caution", "tit
 _SEEN = tuple("period service measure variable category variable_2 category_2 n share mark".split())
 
 
-def keep_releases(engine: Engine, out: Path) -> int:
-    """Take in the versions under `out` that the database does not have yet; how many.
+def keep_releases(engine: Engine, out: Path, only: str = "") -> int:
+    """Take in the versions under `out` that the database does not have yet, of one wave or of all; how many.
 
     Safe to run at any time. Raises ReleaseError for a folder that is no release, after taking in the others.
     """
     faults = []
     taken = 0
-    for wave in waves(out):
+    for wave in [only] if only else waves(out):
         for version in versions(out, wave):
             try:
                 with writing(engine) as db:
+                    take_wave(db, wave)  # whoever publishes a version is taking it in
                     if not _has(db, wave, version):
                         keep_release(db, load_release(wave_folder(out, wave) / str(version)))
                         taken += 1
@@ -65,9 +67,8 @@ def check_kept(db: Connection, out: Path, wave: str) -> None:
     Else the next version would take the number of one that is out, and be protected beside none or others.
     Versions that only the folder has are no fault: `keep_releases` takes them in.
     """
-    query = select(_release.c.version, _release.c.issued).where(_release.c.wave == wave)
     there = versions(out, wave)
-    for number, issued in db.execute(query.order_by(_release.c.version)).all():
+    for number, issued in versions_kept(db, wave).items():
         if number not in there:
             has = "does not have it"
         elif not _same(db, load_release(wave_folder(out, wave) / str(number))):
@@ -79,6 +80,12 @@ def check_kept(db: Connection, out: Path, wave: str) -> None:
             f"{wave}/{number}: the database has this version, of {issued}, and the folder of releases {has};"
             " restore that folder from its backup, or set DIAL16_RELEASES_DIR to where it is"
         )
+
+
+def versions_kept(db: Connection, wave: str) -> dict[int, str]:
+    """The wave's versions that the database has, ascending: number -> day of issue."""
+    query = select(_release.c.version, _release.c.issued).where(_release.c.wave == wave)
+    return {row.version: row.issued for row in db.execute(query.order_by(_release.c.version))}
 
 
 def _same(db: Connection, release: Release) -> bool:

@@ -39,7 +39,7 @@ class Served:
     #: On the new version's interviews: figures that are out in tables which it does not hold.
     known: tuple[Estimate, ...] = ()
     #: The version is put in its place within. Raises ComeBetween.
-    turn: Callable[[], AbstractContextManager[object]] = nullcontext
+    turn: Callable[[Release], AbstractContextManager[object]] = nullcontext
     #: The digest that earlier software gave the new version's interviews; "" = no version has another.
     was: str = ""
 
@@ -86,10 +86,16 @@ def turn(engine: Engine, wave: str, seen: Collection[str]) -> Iterator[Connectio
     """One transaction in which nobody else lets out anything of the wave. seen: `served_ids` as what comes
     out now was made. Raises ComeBetween if there are others by now."""
     with writing(engine) as db:
-        take_turn(db, f"served {wave}")
+        take_wave(db, wave)
         if _ids(db, wave) != seen:
             raise ComeBetween(f"wave {wave}: a query was answered meanwhile")
         yield db
+
+
+def take_wave(db: Connection, wave: str) -> None:
+    """Wait until nobody else lets out or takes in anything of the wave; theirs to come wait for this
+    transaction."""
+    take_turn(db, f"served {wave}")
 
 
 def _ids(db: Connection, wave: str) -> frozenset[str]:
