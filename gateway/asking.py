@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 from urllib.parse import urlencode
@@ -41,6 +41,8 @@ _WAITING = 16  # resources that wait for a thread, at the most
 _MOST_QUERY = 8_000  # characters
 _MOST_BODY = 16_384  # octets
 PAGE, MOST = 500, 5_000  # rows of a page
+#: A wish is in the book this long after its time, at the latest; the rest is for clocks that differ.
+_ON_ITS_WAY = timedelta(seconds=15)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _QUESTION_SECONDS = 60  # that the database works at one question
 _TIME = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d))?\Z")
@@ -323,6 +325,25 @@ def page_of(
     following = {**asked.params, "cursor": cursor} if cursor else dict(asked.params)
     following_page = f"{asked.address}?{urlencode(following)}" if more else None
     return as_json({"data": list(rows), "next": following_page, "cursor": cursor if lasting else None})
+
+
+def book_page(
+    asked: Asked,
+    found: Callable[[datetime, tuple[datetime, str] | None, int], Sequence[Any]],
+    shown_as: Callable[[Any], Mapping[str, Any]],
+) -> Answer:
+    """What the reader asked for, page by page in the order of asking.
+
+    found: at most so many, from before a moment and after a key (moment, id). shown_as: what is told of each,
+    which has `asked_at` and `id`.
+    """
+    asked.only("limit", "cursor")
+    limit, after = asked.whole("limit", PAGE, 1, MOST), asked.after()
+    key = (datetime.fromisoformat(after[0]), after[1]) if after else None
+    rows = found(datetime.now(UTC) - _ON_ITS_WAY, key, limit + 1)
+    shown, more = rows[:limit], len(rows) > limit
+    last = (shown[-1].asked_at, shown[-1].id) if shown else None
+    return page_of(asked, [shown_as(row) for row in shown], more, last)
 
 
 def methods_of(routes: Sequence[Route]) -> dict[str, set[str]]:

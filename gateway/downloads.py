@@ -10,7 +10,7 @@ lies in the data folder, which gateway and workers share.
 """
 
 import logging
-from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from rq.serializers import JSONSerializer
 from starlette.responses import FileResponse
 from starlette.routing import Route
 
-from gateway.asking import MOST, PAGE, Answer, Asked, Desk, Problem, as_json, bad, page_of
+from gateway.asking import Answer, Asked, Desk, Problem, as_json, bad, book_page
 from gateway.jobs import QUEUE, enqueue_export
 from storage.analysis.dictionary import VARIANTS
 from storage.analysis.exports import fetches, ledger
@@ -32,8 +32,6 @@ log = logging.getLogger("dial16.downloads")
 
 ARCHIVES = "exports"  # in the data folder; the same as main.py's workers write to
 _MOST_AT_ONCE = 3  # exports of one reader that are not made yet
-#: An export is in the book this long after its time, at the latest; the rest is for clocks that differ.
-_ON_ITS_WAY = timedelta(seconds=15)
 _KEYS = {"variant": str, "formats": list, "wave": str, "language": str, "excel": bool, "simulated": bool,
          "purpose": str}  # fmt: skip
 
@@ -73,16 +71,12 @@ def export_routes(desk: Desk, base: str, data_dir: Path) -> list[Route]:
         return Answer(answer.body, answer.kind, 202, {"Location": f"{base}/{name}"})
 
     def every(asked: Asked) -> Answer:
-        asked.only("limit", "cursor")
-        limit, after = asked.whole("limit", PAGE, 1, MOST), asked.after()
-        key = (datetime.fromisoformat(after[0]), after[1]) if after else None
-        until = datetime.now(UTC) - _ON_ITS_WAY
-        found = fetches.asked_page(asked.material.engine, f"api:{asked.reader.name}", until, key, limit + 1)
-        shown, more = found[:limit], len(found) > limit
-        rows = [
-            {**r._mapping, "formats": r.formats.split(), "file": _address(base, r.id, r.state)} for r in shown
-        ]
-        return page_of(asked, rows, more, (shown[-1].asked_at, shown[-1].id) if shown else None)
+        found = partial(fetches.asked_page, asked.material.engine, f"api:{asked.reader.name}")
+        return book_page(
+            asked,
+            found,
+            lambda r: {**r._mapping, "formats": r.formats.split(), "file": _address(base, r.id, r.state)},
+        )
 
     def status(asked: Asked) -> Answer:
         asked.only()

@@ -9,7 +9,7 @@ said at once; what the rules refuse stands in the answer, with the reason.
 """
 
 import logging
-from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import redis
@@ -18,7 +18,7 @@ from rq.serializers import JSONSerializer
 from sqlalchemy import Connection
 from starlette.routing import Route
 
-from gateway.asking import MOST, PAGE, Answer, Asked, Desk, Problem, as_json, bad, page_of
+from gateway.asking import Answer, Asked, Desk, Problem, as_json, bad, book_page
 from gateway.faults import where
 from gateway.jobs import QUEUE, enqueue_query
 from storage.analysis import queries
@@ -30,8 +30,6 @@ log = logging.getLogger("dial16.queries")
 
 _MOST_AT_ONCE = 3  # questions of one reader that are not answered yet
 _KEYS = {"wave": str, "service": str, "measure": str, "variables": list}
-#: A question is in the book this long after its time, at the latest; the rest is for clocks that differ.
-_ON_ITS_WAY = timedelta(seconds=15)
 
 
 def query_routes(desk: Desk, base: str) -> list[Route]:
@@ -72,14 +70,7 @@ def query_routes(desk: Desk, base: str) -> list[Route]:
         return _stands(_own(asked, asked.path["query"]), base, 200)
 
     def every(asked: Asked) -> Answer:
-        asked.only("limit", "cursor")
-        limit, after = asked.whole("limit", PAGE, 1, MOST), asked.after()
-        key = (datetime.fromisoformat(after[0]), after[1]) if after else None
-        until = datetime.now(UTC) - _ON_ITS_WAY
-        found = queries.asked_page(asked.material.engine, asker(asked), until, key, limit + 1)
-        shown, more = found[:limit], len(found) > limit
-        last = (shown[-1].asked_at, shown[-1].id) if shown else None
-        return page_of(asked, [_about(question) for question in shown], more, last)
+        return book_page(asked, partial(queries.asked_page, asked.material.engine, asker(asked)), _about)
 
     return [
         desk.route(base, ask, method="POST"),

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -377,10 +378,9 @@ def test_the_files_read_back_as_they_should(engine: Engine, tmp_path: Path) -> N
     d.answer("water.a1", "disagree")  # its label is "=Disagree"
     fold_all(engine, d.entries)
     told: list[tuple[str, int, int]] = []
-    readme = tmp_path / "why.md"
-    readme.write_text("Deviations", "utf-8")
+    small = replace(SMALL, deviations="Deviations")
     folder = tmp_path / "out"
-    written = export_csv(engine, SMALL, folder, lambda *seen: told.append(seen), deviations=readme)
+    written = export_csv(engine, small, folder, lambda *seen: told.append(seen))
     assert [p.name for p in written] == ["long.csv", "wide.csv", "codebook.csv", "deviations.md"]
     assert sorted(p.name for p in folder.iterdir()) == sorted(p.name for p in written)  # nothing temporary
     assert ("long.csv", 1, 1) in told

@@ -20,7 +20,7 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 from sqlalchemy import text
 
-from gateway import downloads, jobs
+from gateway import asking, jobs
 from gateway.access import Access, ApiToken, read_tokens
 from gateway.api_description import describe
 from gateway.asking import methods_of
@@ -519,7 +519,7 @@ def test_an_export_is_asked_for_made_and_fetched(empty: Api, monkeypatch: pytest
             (stands["id"], "api:ama", part) for part in (False, True, True, True)
         ], "the one refused by range too; none of those before it was made, and of somebody else"
     assert empty.ask(stands["file"], method="HEAD").status_code == 200
-    monkeypatch.setattr(downloads, "_ON_ITS_WAY", timedelta())
+    monkeypatch.setattr(asking, "_ON_ITS_WAY", timedelta())
     second = empty.ask("/api/v1/exports", method="POST", body={"variant": "public"}).json()["id"]
     listed = walk(empty, "/api/v1/exports?limit=1")
     assert [(r["id"], r["state"], r["formats"], r["fetches"], r["file"]) for r in listed] == [

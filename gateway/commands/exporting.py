@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.commands import Context, Refused, read_waves, wave_or_first
+from gateway.commands import Context, Refused, need_wave, read_waves, wave_or_first
 from gateway.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
@@ -70,9 +70,8 @@ def commands(context: Context) -> typer.Typer:
         from storage.analysis.dictionary import SCIENTIFIC
         from storage.analysis.exports import ledger
         from storage.analysis.exports.formats import EXPORTS
-        from storage.analysis.exports.interviews import check_wave
         from storage.analysis.exports.microdata import Asked, Values
-        from storage.database import check_schema, open_engine, reading
+        from storage.database import check_schema, open_engine
 
         folder = out or folder
         for_others = bool(variant or formats or all_formats or job)
@@ -80,8 +79,8 @@ def commands(context: Context) -> typer.Typer:
         engine = open_engine(settings.database_url)
         check_schema(engine)
         ours = wave_or_first(settings, wave)
-        with reading(engine) as db:
-            check_wave(db, wave or None, [w.id for w in read_waves(settings)])
+        if wave:
+            need_wave(engine, settings, wave)
         if not for_others:
             export_for_ourselves(engine, ours, folder, by, wave or None)
             return

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine
 
 from flows.instrument import Instrument
 from storage.analysis.codebook import COLUMNS, codebook
-from storage.analysis.deviations import FILE, deviations_of
+from storage.analysis.deviations import deviations_of
 from storage.analysis.exports.csv_files import safe
 from storage.analysis.exports.whole import remove_leftovers, whole_text
 from storage.analysis.views import interviews_wide, quoted
@@ -33,14 +33,13 @@ def export_csv(
     instrument: Instrument,
     folder: Path,
     progress: Progress | None = None,
-    deviations: Path | None = None,
     wave: str | None = None,
 ) -> list[Path]:
-    """Write long.csv, wide.csv, codebook.csv and, given its text, deviations.md into `folder`.
+    """Write long.csv, wide.csv, codebook.csv and, where the instrument has such a list, deviations.md.
 
     Each file appears whole or not at all; long and wide come from one state of the database.
     wave: of this one alone, with the columns that its own `instrument` has; else all, as the views have them.
-    `deviations` is by default the README beside the instrument of that name. Returns the files.
+    Returns the files.
     """
     told = progress or (lambda name, done, total: None)
     folder.mkdir(parents=True, exist_ok=True)
@@ -61,8 +60,7 @@ def export_csv(
         _write_rows(file, COLUMNS, rows)
     told("codebook.csv", len(rows), len(rows))
     written.append(folder / "codebook.csv")
-    told_of = {FILE: deviations.read_text("utf-8")} if deviations else deviations_of(instrument)
-    for name, text in told_of.items():
+    for name, text in deviations_of(instrument).items():
         with whole_text(folder / name) as file:
             file.write(text)
         written.append(folder / name)

@@ -31,7 +31,6 @@ from storage.analysis.table import Draw, Table, table_16_6_2
 from storage.database import reading
 from storage.sample import drawn
 
-_ROWS = 20_000  # read at once
 _TRIES = 3  # at a table under which no interview changes
 
 

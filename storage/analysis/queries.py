@@ -26,7 +26,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, func, insert, literal, select, tuple_, update
+from sqlalchemy import Connection, Engine, func, insert, select, update
 
 from flows.instrument import Instrument
 from storage.analysis import served
@@ -45,6 +45,7 @@ from storage.analysis.release import (
     versions,
 )
 from storage.analysis.released import check_kept, versions_kept
+from storage.analysis.rows import beyond
 from storage.analysis.served import ComeBetween, served_ids, tables_served, turn
 from storage.database import reading, writing
 from storage.models import QueryLog, table_of
@@ -129,8 +130,7 @@ def asked_page(
     key = (_log.c.asked_at, _log.c.id)
     query = select(_log).where(_log.c.asked_by == by, _log.c.kind == QUERY, _log.c.asked_at < until)
     if after is not None:
-        given = (literal(v, c.type) for c, v in zip(key, after, strict=True))
-        query = query.where(tuple_(*key) > tuple_(*given))
+        query = query.where(beyond(key, after))
     with reading(engine) as db:
         rows = db.execute(query.order_by(*key).limit(limit)).mappings()
         return [_asked(row, with_answer=False) for row in rows]

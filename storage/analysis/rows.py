@@ -44,6 +44,11 @@ def _key(columns: Sequence[ColumnElement[Any]], values: Sequence[Any]) -> Tuple:
     return tuple_(*(literal(v, c.type) for c, v in zip(columns, values, strict=True)))
 
 
+def beyond(columns: Sequence[ColumnElement[Any]], values: Sequence[Any]) -> ColumnElement[bool]:
+    """Rows after the one with these values, in the order of the columns."""
+    return tuple_(*columns) > _key(columns, values)
+
+
 def recorded_until(live: redis.Redis) -> datetime:
     """Every hop before this moment is in the record. Ask before reading. Raises redis.RedisError.
 
@@ -80,7 +85,7 @@ def view_page(
     if where is not None:
         query = query.where(where)
     if after is not None:
-        query = query.where(tuple_(*keys) > _key(keys, after))
+        query = query.where(beyond(keys, after))
     if view.key[0] != "interview" or skip:
         return _shown(view, db.execute(query.limit(limit).offset(skip or None)).mappings())
     # A view that groups or counts would do so for every interview before it took a page. So it is asked
@@ -162,7 +167,7 @@ def interview_page(
     query = select(*(_interview.c[n] for n in _SHOWN)).where(*_which(wanted, _interview.c.last_at))
     key = (_interview.c.last_at, _interview.c.id)
     if after is not None:
-        query = query.where(tuple_(*key) > _key(key, after))
+        query = query.where(beyond(key, after))
     return list(db.execute(query.order_by(*key).limit(limit)))
 
 
@@ -212,7 +217,7 @@ def response_page(
     if after is not None:
         # The first condition alone is one that the index on given_at can be entered by.
         there = (at <= after[0], tuple_(*key) < _key(key, after)) if backwards else (
-            at >= after[0], tuple_(*key) > _key(key, after))  # fmt: skip
+            at >= after[0], beyond(key, after))  # fmt: skip
         query = query.where(and_(*there))
     order = [c.desc() for c in key] if backwards else list(key)
     rows = list(db.execute(query.order_by(*order).limit(limit)))

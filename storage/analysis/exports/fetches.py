@@ -5,8 +5,9 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Engine, Row, func, insert, literal, select, tuple_
+from sqlalchemy import Engine, Row, func, insert, select
 
+from storage.analysis.rows import beyond
 from storage.database import reading, writing
 from storage.models import ExportAudit, ExportFetch, table_of
 
@@ -34,7 +35,6 @@ def asked_page(
         _export.c.asked_by == by, _export.c.asked_at < until
     )
     if after is not None:
-        given = (literal(v, c.type) for c, v in zip(key, after, strict=True))
-        query = query.where(tuple_(*key) > tuple_(*given))
+        query = query.where(beyond(key, after))
     with reading(engine) as db:
         return list(db.execute(query.order_by(*key).limit(limit)))
